@@ -2,8 +2,8 @@
 //! and the monotonic clock that stored responses age by. Windows and retries use
 //! `tokio::time::Instant` directly (ruling 8).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
@@ -13,14 +13,19 @@ pub struct Clock {
     wall: Option<Arc<dyn Fn() -> SystemTime + Send + Sync>>,
     /// How far the monotonic clock is ahead of the system's, milliseconds.
     ahead: Arc<AtomicU64>,
+    /// When both clocks were first looked at together.
+    first: Arc<OnceLock<(SystemTime, Instant)>>,
 }
+
+/// How far the time of day may run ahead of the monotonic clock before that is a jump.
+const DRIFT: Duration = Duration::from_mins(5);
 
 impl Clock {
     /// A clock that a test or a simulation drives.
     pub fn from_fn(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Self {
             wall: Some(Arc::new(now)),
-            ahead: Arc::default(),
+            ..Self::default()
         }
     }
 
@@ -28,6 +33,16 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> SystemTime {
         self.wall.as_ref().map_or_else(SystemTime::now, |now| now())
+    }
+
+    /// The time of day, but never far ahead of what has passed since this was asked first: what is
+    /// kept for days must not be thrown away for a clock that jumps for a moment (ruling 8).
+    #[must_use]
+    pub fn expiry(&self) -> SystemTime {
+        let (now, instant) = (self.now(), self.instant());
+        let (wall, began) = *self.first.get_or_init(|| (now, instant));
+        let passed = instant.saturating_duration_since(began);
+        now.min(wall + passed + DRIFT)
     }
 
     /// The monotonic time.
@@ -102,6 +117,26 @@ mod tests {
             let stamp = jiff::Timestamp::from_millisecond(i64::try_from(ms).unwrap()).unwrap();
             let written = iso(UNIX_EPOCH + Duration::from_millis(ms));
             prop_assert_eq!(written, stamp.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_expires_goes_by_the_time_that_has_passed_where_the_clock_jumps_ahead() {
+        let start = UNIX_EPOCH + Duration::from_hours(500_000);
+        let wall = Arc::new(parking_lot::Mutex::new(start));
+        let of_day = Arc::clone(&wall);
+        let clock = Clock::from_fn(move || *of_day.lock());
+        assert_eq!(clock.expiry(), start);
+        *wall.lock() = start + Duration::from_hours(24 * 40);
+        assert_eq!(clock.expiry(), start + DRIFT);
+        assert_eq!(clock.now(), start + Duration::from_hours(24 * 40));
+        // Both go on together, and a clock that was set back is believed.
+        tokio::time::advance(Duration::from_hours(2)).await;
+        let now = start + Duration::from_hours(2);
+        assert_eq!(clock.expiry(), now + DRIFT);
+        for seconds in [0, 10] {
+            *wall.lock() = now - Duration::from_secs(seconds);
+            assert_eq!(clock.clone().expiry(), now - Duration::from_secs(seconds));
         }
     }
 }

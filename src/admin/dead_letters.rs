@@ -1,15 +1,16 @@
 //! Dead letters: all, those of a reason or a group, one by its key, or those of an event id.
 
-use super::reply::{json, refuse_method, text};
+use super::reply::{json, large_json, refuse_method, text};
 use super::setup::Setup;
 use crate::body::Body;
-use crate::ingest::outcome::dead::{DeadLetter, Selection};
+use crate::ingest::outcome::dead::{DeadLetters, Selection, Shown};
 use crate::ingest::outcome::new_credential::NewCredential;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde_json::json;
+use std::sync::Arc;
 
 /// Where they are.
 pub(super) const PATH: &str = "/dead-letters";
@@ -17,7 +18,10 @@ pub(super) const PATH: &str = "/dead-letters";
 const MAX_CREDENTIAL: usize = 64 << 10;
 
 /// Lists, shows, drops or replays what the path and its query name.
-pub(super) async fn answer_letters(setup: &Setup, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn answer_letters(
+    setup: &Arc<Setup>,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let (head, body) = request.into_parts();
     let query = head.uri.query().unwrap_or_default();
     let (meant, newest) = match read_query(query) {
@@ -50,19 +54,18 @@ pub(super) async fn answer_letters(setup: &Setup, request: Request<Incoming>) ->
 }
 
 async fn answer_all(
-    setup: &Setup,
+    setup: &Arc<Setup>,
     asked: (&Method, bool),
     (meant, newest): (Selection, Option<usize>),
     body: Incoming,
 ) -> Response<Body> {
-    let letters = setup.operations.dead_letters();
     match asked {
         (&Method::GET | &Method::HEAD, false) => {
-            let listed = match newest {
+            let show = move |letters: &DeadLetters| match newest {
                 Some(most) => letters.list_newest(&meant, most),
                 None => letters.list(&meant),
             };
-            json(StatusCode::OK, &json!(listed))
+            show_letters(setup, show).await
         }
         (&Method::DELETE, false) => drop_letters(setup, &meant),
         (&Method::POST, true) => replay_letters(setup, &meant, body).await,
@@ -71,20 +74,32 @@ async fn answer_all(
     }
 }
 
+/// Shows what is listed. Thousands of them take a while: off the runtime's threads.
+async fn show_letters(
+    setup: &Arc<Setup>,
+    list: impl FnOnce(&DeadLetters) -> Vec<Shown> + Send + 'static,
+) -> Response<Body> {
+    let setup = Arc::clone(setup);
+    let shown = tokio::task::spawn_blocking(move || {
+        large_json(StatusCode::OK, &list(setup.operations.dead_letters()))
+    });
+    let failed = |error| text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n"));
+    shown.await.unwrap_or_else(failed)
+}
+
 async fn answer_named(
-    setup: &Setup,
+    setup: &Arc<Setup>,
     asked: (&Method, bool),
     meant: &Selection,
     body: Incoming,
 ) -> Response<Body> {
-    let found = setup.operations.dead_letters().find(meant);
-    if found.is_empty() {
+    if setup.operations.dead_letters().count_meant(meant) == 0 {
         return text(StatusCode::NOT_FOUND, "there is no such dead letter\n");
     }
     match asked {
         (&Method::GET, false) => {
-            let shown: Vec<_> = found.iter().map(DeadLetter::show).collect();
-            json(StatusCode::OK, &json!(shown))
+            let meant = meant.clone();
+            show_letters(setup, move |letters| letters.list(&meant)).await
         }
         (&Method::DELETE, false) => drop_letters(setup, meant),
         (&Method::POST, true) => replay_letters(setup, meant, body).await,

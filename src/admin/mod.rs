@@ -44,6 +44,7 @@ use std::sync::Arc;
 pub struct Admin {
     setup: Arc<Setup>,
     live: Live,
+    scraped: metrics::LastScrape,
 }
 
 impl Admin {
@@ -52,7 +53,13 @@ impl Admin {
     pub fn new(setup: Setup) -> (Self, LiveTask) {
         let setup = Arc::new(setup);
         let (live, task) = Live::new(&setup);
-        (Self { setup, live }, task)
+        let scraped = metrics::LastScrape::default();
+        let admin = Self {
+            setup,
+            live,
+            scraped,
+        };
+        (admin, task)
     }
 
     /// Answers one request.
@@ -102,7 +109,7 @@ impl Admin {
             }
             "/readyz" if read => self.tell_readiness(),
             "/status" if read => status::show_status(&self.setup).await,
-            "/metrics" if read => metrics::show_metrics(&self.setup).await,
+            "/metrics" if read => self.scraped.show(&self.setup).await,
             path if path == dead_letters::PATH || path.starts_with("/dead-letters/") => {
                 dead_letters::answer_letters(&self.setup, request).await
             }

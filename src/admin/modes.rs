@@ -138,6 +138,7 @@ pub(super) async fn reload(setup: &Setup) -> Response<Body> {
         Ok(Ok(reloaded)) => {
             let mut shown = show_changes(&reloaded.changes, reloaded.failed.as_ref());
             if let Some(members) = shown.as_object_mut() {
+                members.insert("waiting".to_owned(), json!(reloaded.waiting));
                 members.insert("replaced".to_owned(), json!(reloaded.rules));
                 members.insert("needs_restart".to_owned(), json!(reloaded.needs_restart));
             }

@@ -32,6 +32,17 @@ pub(super) fn json(status: StatusCode, value: &serde_json::Value) -> Response<Bo
     )
 }
 
+/// A value that may be large, written once.
+pub(super) fn large_json(status: StatusCode, value: &impl serde::Serialize) -> Response<Body> {
+    match serde_json::to_vec(value) {
+        Ok(mut written) => {
+            written.push(b'\n');
+            typed(status, written, "application/json")
+        }
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+    }
+}
+
 /// 405, with the methods that are allowed.
 pub(super) fn refuse_method(allowed: &'static str) -> Response<Body> {
     let mut response = text(

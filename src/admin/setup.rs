@@ -47,6 +47,8 @@ impl AdminSettings {
 pub struct Reloaded {
     /// Modes that changed.
     pub changes: Vec<Change>,
+    /// Routes whose mode waits for the restart, as sections do that it rests on.
+    pub waiting: Vec<String>,
     /// Sections whose rules were replaced.
     pub rules: Vec<String>,
     /// Why they won't outlive the process, if so.

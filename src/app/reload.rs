@@ -1,14 +1,15 @@
 //! Reading the configuration anew while the process runs. Modes and the rules of `[[cache]]` and
 //! `[[write]]` change at once, and so do the certificate of the public listener and the admin
 //! listener's token if their files have changed; of everything else the sections are named that
-//! differ, and hold after a restart.
+//! differ, and hold after a restart. A mode by which more calls are acknowledged waits with those of
+//! them that it rests on.
 //!
 //! Rules know groups by their places in the file. Where groups differ from those of the start, rules
 //! wait for the restart too.
 
 use crate::admin::{Guard, Reloaded};
 use crate::config::{self, Config};
-use crate::migration::Modes;
+use crate::migration::{Modes, Renewed};
 use crate::route::LiveRoutes;
 use crate::server::ServerTls;
 use parking_lot::Mutex;
@@ -41,6 +42,20 @@ pub(super) struct Parts {
     /// Its token is read again too.
     pub(super) guard: Option<Arc<Guard>>,
 }
+
+/// Sections that say whose events share a batch, and where it goes. While one of them waits for the
+/// restart, no mode changes so that more calls are acknowledged: the file as a whole says how.
+const GROUNDS: [&str; 9] = [
+    "batch",
+    "cors",
+    "delivery",
+    "identity",
+    "journal",
+    "limits",
+    "migration",
+    "shadow",
+    "upstream",
+];
 
 /// Sections whose rules can be replaced.
 const RULES: [&str; 2] = ["write", "cache"];
@@ -95,15 +110,22 @@ impl Reloader {
             }
             *applied = text;
         }
-        let (changes, failed) = self.parts.modes.reload(&config.events);
+        let may_rise = !(needs_restart.iter()).any(|section| GROUNDS.contains(&&**section));
+        let Renewed {
+            changes,
+            waiting,
+            failed,
+        } = self.parts.modes.reload(&config.events, may_rise);
         tracing::info!(
             changes = changes.len(),
+            waiting = waiting.join(", "),
             rules = rules.join(", "),
             needs_restart = needs_restart.join(", "),
             "the file was read anew"
         );
         Ok(Reloaded {
             changes,
+            waiting,
             rules,
             failed,
             needs_restart,

@@ -211,7 +211,7 @@ pub(super) enum ModesCommand {
     Set {
         /// A route's name, or a path: then all routes of it.
         route: String,
-        /// off, observe or coalesce.
+        /// off, observe, shadow or coalesce.
         mode: String,
         /// Percent of users, 0 to 100; without it that stays.
         #[arg(long, value_parser = clap::value_parser!(u8).range(0..=100))]
@@ -247,13 +247,23 @@ pub(super) struct LearnOptions {
     pub(super) json: bool,
 }
 
+/// How long something goes on.
+fn parse_length(text: &str) -> Result<Duration, String> {
+    /// A time that a clock can tell when it is added to now.
+    const LONGEST: Duration = Duration::from_hours(24);
+    let length = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    (length <= LONGEST)
+        .then_some(length)
+        .ok_or_else(|| format!("found {text}, at most 24h is allowed"))
+}
+
 #[derive(Debug, clap::Args)]
 pub(super) struct DemoArguments {
     /// Synthetic learners; 100.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(super) learners: Option<u32>,
     /// How long they learn; 20s.
-    #[arg(long, value_parser = humantime::parse_duration)]
+    #[arg(long, value_parser = parse_length)]
     pub(super) duration: Option<Duration>,
     /// player (the default): about a call a second; pings: two calls every 15 s.
     #[arg(long, value_enum)]

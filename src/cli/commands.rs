@@ -5,7 +5,7 @@ use super::arguments::{
     DemoArguments, JournalCommand, LearnOptions, Letters, ModesCommand, ReportOptions,
 };
 use super::explain::ExplainOptions;
-use super::failure::{Failure, input_if_refused};
+use super::failure::Failure;
 use super::forget::ForgetOptions;
 use super::serve::serve;
 use super::{
@@ -113,12 +113,8 @@ impl Given {
             }
             Letters::Drop { meant } => (inspect::Action::Drop, meant.into()),
         };
-        let is_input = credential.is_some();
         let asked = inspect::dead_letters(&admin, action, &meant, credential);
-        let (good, text) = match runtime()?.block_on(asked) {
-            Err(error) if is_input => return Err(input_if_refused(error)),
-            answered => answered?,
-        };
+        let (good, text) = runtime()?.block_on(asked)?;
         print!("{text}");
         input_unless(good, "not every letter was replayed")
     }
@@ -126,7 +122,7 @@ impl Given {
     pub(super) fn forget_user(&self, options: &ForgetOptions) -> Result<(), Failure> {
         let admin = self.admin_address()?;
         let told = runtime()?.block_on(forget::forget_user(&admin, options));
-        print!("{}", told.map_err(input_if_refused)?);
+        print!("{}", told?);
         Ok(())
     }
 
@@ -152,7 +148,7 @@ impl Given {
                 rollout,
             }) => {
                 let set = modes::set(&admin, (&route, &mode, rollout), json);
-                runtime()?.block_on(set).map_err(input_if_refused)?
+                runtime()?.block_on(set)?
             }
         };
         print!("{text}");
@@ -186,7 +182,7 @@ impl Given {
         } else {
             let admin = self.admin_address()?;
             let recording = learn::record_calls(&admin, length.unwrap_or(RECORDING));
-            let recorded = runtime()?.block_on(recording).map_err(input_if_refused)?;
+            let recorded = runtime()?.block_on(recording)?;
             learn::show_recorded(recorded.as_ref(), json)?
         };
         print!("{text}");

@@ -2,6 +2,7 @@
 
 use super::admin_client::Refused;
 use crate::config::Problems;
+use crate::journal::OpenError;
 use std::fmt;
 use std::process::ExitCode;
 
@@ -32,14 +33,6 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What an operator asked for and isn't allowed is wrong input.
-pub(super) fn input_if_refused(error: anyhow::Error) -> Failure {
-    match error.downcast::<Refused>() {
-        Ok(refused) => Failure::Input(refused.to_string()),
-        Err(error) => Failure::Runtime(error),
-    }
-}
-
 impl From<Problems> for Failure {
     fn from(problems: Problems) -> Self {
         Self::Input(problems.to_string())
@@ -47,7 +40,13 @@ impl From<Problems> for Failure {
 }
 
 impl From<anyhow::Error> for Failure {
+    /// What an operator asked for and isn't there, or isn't allowed, is wrong input.
     fn from(error: anyhow::Error) -> Self {
-        Self::Runtime(error)
+        let is_missing = matches!(error.downcast_ref(), Some(OpenError::Missing(_)));
+        if is_missing || error.is::<Refused>() {
+            Self::Input(format!("{error:#}"))
+        } else {
+            Self::Runtime(error)
+        }
     }
 }

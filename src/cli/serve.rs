@@ -61,16 +61,17 @@ pub(super) async fn serve(
         AbortOnDropHandle::new(tokio::spawn(watch_file(file, text, reload)))
     });
     let _alive = AbortOnDropHandle::new(tokio::spawn(service_manager::keep_alive()));
-    loop {
+    let failed = loop {
         tokio::select! {
             told = signals.next() => match told {
-                Told::End => break,
+                Told::End => break false,
                 // A disk that doesn't answer must not keep it from hearing the next signal.
                 Told::Reload => drop(tokio::spawn(tell_reloaded(running.reload()))),
             },
-            () = running.draining() => break,
+            // A part ended that must not.
+            () = running.draining() => break true,
         }
-    }
+    };
     service_manager::tell_stopping();
     let (haste, loses_pending) = (running.haste(), running.loses_pending());
     drop(tokio::spawn(async move {
@@ -88,6 +89,10 @@ pub(super) async fn serve(
             format!("{pending} events are still pending; the next start delivers them")
         });
     }
+    anyhow::ensure!(
+        !failed,
+        "a part of the sidecar ended early; the log names it"
+    );
     Ok(())
 }
 
@@ -121,6 +126,12 @@ async fn tell_reloaded(reload: impl Future<Output = Option<Result<Reloaded, Stri
             for change in &reloaded.changes {
                 let Change { route, was, now } = change;
                 tell(&format!("{route}: was {was}, is {now}"));
+            }
+            for route in &reloaded.waiting {
+                tell(&format!(
+                    "{route}: acknowledges no more calls than before until the restart, for which \
+                     other sections wait too"
+                ));
             }
             if let Some(error) = &reloaded.failed {
                 tell(&format!("modes hold until the process ends: {error}"));

@@ -10,6 +10,7 @@ pub(super) fn notes(config: &Config) -> Vec<Note> {
     proxies(config)
         .into_iter()
         .chain(certificate(config))
+        .chain(testers(config))
         .collect()
 }
 
@@ -20,6 +21,16 @@ fn certificate(config: &Config) -> Option<Note> {
     let path = tls.files().cert.display();
     Some(loud(format!(
         "server.tls: the certificate in {path} {out_of_time}; clients refuse it"
+    )))
+}
+
+/// Who may say that a call is a tester's.
+fn testers(config: &Config) -> Option<Note> {
+    let name = config.events.first()?.switch.tester_header()?;
+    Some(loud(format!(
+        "migration.tester_header {name}: a front among server.trusted_proxies must set it itself or \
+         take it away; where it passes on what clients sent, each client says whether its calls are \
+         batched"
     )))
 }
 

@@ -16,6 +16,12 @@ pub(super) fn notes(config: &Config) -> Vec<Note> {
     out.extend(cache_losses::notes(config));
     out.extend(shadows::notes(config));
     out.extend(config.groups.iter().filter_map(too_long));
+    out.extend(
+        config
+            .groups
+            .iter()
+            .filter_map(|group| impatient(config, group)),
+    );
     out.extend(unlisted(config));
     out.extend(origins(config));
     out.extend(connections::notes(config));
@@ -36,6 +42,21 @@ fn too_long(group: &Group) -> Option<Note> {
             "batch {}: window {:?} is longer than max_age {:?}: events are older than that when \
              they are sent, and a client's repetition is no longer known as one",
             group.name, group.window, group.max_age
+        ))
+    })
+}
+
+/// Patience counts from an event's receipt, so its window and the pauses after a failure take of it.
+fn impatient(config: &Config, group: &Group) -> Option<Note> {
+    let (window, patience) = (group.window, config.delivery.give_up_after);
+    let pause = config.delivery.retry_network.iter().max().copied();
+    let needed = window.saturating_add(pause.unwrap_or_default());
+    (patience <= needed).then(|| {
+        loud(format!(
+            "batch {}: an event waits {window:?} in its window, and delivery.give_up_after is \
+             {patience:?}: where its first attempt fails it is a dead letter, with no second one; \
+             more than {needed:?} is needed",
+            group.name
         ))
     })
 }

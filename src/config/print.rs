@@ -3,6 +3,7 @@
 use super::settings::Config;
 use super::{losses, shadows};
 use crate::cache::policy::freshness;
+use crate::event::GroupIndex;
 use crate::identity::Admit;
 use crate::ingest::settings::{ClientBatches, Fallback, Group, Keep, KeyPart, Pack, Shape, Target};
 use crate::journal::settings::Durability;
@@ -19,7 +20,18 @@ pub fn table(config: &Config) -> String {
         let others = shadows::other_methods(config, place);
         rows.extend(others.map(|what| row("others", path, what)));
     }
-    for batch in config.groups.iter().filter_map(batch_row) {
+    let batches = config
+        .groups
+        .iter()
+        .enumerate()
+        .filter_map(|(place, group)| {
+            let index = GroupIndex(place);
+            batch_row(
+                group,
+                config.events.iter().any(|event| event.group == index),
+            )
+        });
+    for batch in batches {
         let is_told = |[method, path, _]: &Row| *method == batch[0] && *path == batch[1];
         if !rows.iter().any(is_told) {
             rows.push(batch);
@@ -85,11 +97,15 @@ fn align(rows: &[Row]) -> String {
 }
 
 /// What becomes of the batches that clients send to a group's own path.
-fn batch_row(group: &Group) -> Option<Row> {
+fn batch_row(group: &Group, has_routes: bool) -> Option<Row> {
     let Shape::Batch(Target::Path(path)) = &group.shape else {
         return None;
     };
     let what = match group.client_batches {
+        ClientBatches::TakeApart if has_routes => {
+            "a client's own batch is taken apart and kept event by event, where an [[event]] of its \
+             group acknowledges its user's calls"
+        }
         ClientBatches::TakeApart => "a client's own batch is taken apart and kept event by event",
         ClientBatches::Forward => "a client's own batch is forwarded, after the user's lanes",
     };
@@ -221,7 +237,7 @@ fn event_line(config: &Config, event: &EventRoute) -> String {
 }
 
 fn group_line(config: &Config, group: &Group) -> String {
-    let names = |groups: &[crate::event::GroupIndex]| {
+    let names = |groups: &[GroupIndex]| {
         let names = groups
             .iter()
             .filter_map(|index| config.groups.get(index.0))

@@ -225,12 +225,15 @@ pub(super) fn parse_value(value: &str) -> Node {
     }
 }
 
-/// A duration above zero.
+/// The longest duration, 100 years of 365 days: added to now, it is a time that a clock can tell.
+const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
+
+/// A duration above zero, at most [`LONGEST`].
 pub(super) fn duration(node: &Node) -> Option<Duration> {
     match node {
         Node::Text(text) => humantime::parse_duration(text)
             .ok()
-            .filter(|duration| !duration.is_zero()),
+            .filter(|duration| !duration.is_zero() && *duration <= LONGEST),
         _ => None,
     }
 }

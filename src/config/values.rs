@@ -132,7 +132,7 @@ impl Section<'_> {
     pub(super) fn maybe_duration(&self, key: &'static Key) -> Option<Duration> {
         self.read(
             key,
-            "a duration above zero such as \"500ms\", \"5s\", \"24h\"",
+            "a duration above zero such as \"500ms\", \"5s\", \"24h\", at most 100 years",
             tree::duration,
         )
     }
@@ -141,7 +141,7 @@ impl Section<'_> {
     pub(super) fn durations(&self, key: &'static Key) -> Vec<Duration> {
         let durations = self.read(
             key,
-            "a list of durations such as [\"2s\", \"5s\"]",
+            "a list of durations such as [\"2s\", \"5s\"], each at most 100 years",
             |node| match node {
                 Node::List(all) if !all.is_empty() => {
                     all.iter().map(|spot| tree::duration(&spot.node)).collect()

@@ -14,7 +14,7 @@ use crate::ingest::accept::refusal::{Decline, Forward, Refusal};
 use crate::ingest::accept::take::Prepared;
 use crate::ingest::{Acceptor, CallerLanes};
 use crate::peer::Peer;
-use crate::route::{EventRoute, Params};
+use crate::route::{BatchRule, EventRoute, Params};
 use bytes::Bytes;
 use http::header;
 use http::request::Parts;
@@ -218,9 +218,11 @@ impl Decider {
     pub(super) async fn decide_batch(
         &self,
         head: &EventHead<'_>,
-        group: GroupIndex,
+        rule: &BatchRule,
         raw: &Bytes,
     ) -> Decision {
+        let group = rule.group;
+        let refusing = rule.is_on_for_all().then_some(group);
         let caller = self.callers.identify(head.parts, head.peer);
         let call = Call::new(&caller, head.params, head.request_id);
         let headers = &head.parts.headers;
@@ -232,11 +234,11 @@ impl Decider {
                 &self.bodies.peek(headers, raw),
             );
         }
-        let unpacked = match self.bodies.unpack_at_once(headers, raw, Some(group)) {
+        let unpacked = match self.bodies.unpack_at_once(headers, raw, refusing) {
             Ok(Some(plain)) => Ok(plain),
             Ok(None) => {
                 self.bodies
-                    .unpack_large(&caller, raw, (&[group], Some(group)))
+                    .unpack_large(&caller, raw, (&[group], refusing))
                     .await
             }
             Err(unusable) => Err(unusable),
@@ -245,7 +247,7 @@ impl Decider {
             Ok(plain) => plain,
             Err(Unusable { why, shown }) => return self.decline_batch(&call, group, why, &shown),
         };
-        match self.acceptor.take_batch(group, &call, &plain.body).await {
+        match self.acceptor.take_batch(rule, &call, &plain.body).await {
             Ok(ack) => Decision::Acknowledge(ack),
             Err(decline) => self.decline_batch(&call, group, decline, &plain.body),
         }

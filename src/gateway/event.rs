@@ -7,14 +7,13 @@ use super::copied_answer;
 use super::decide::{Decider, Decision, EventHead};
 use super::forward::{Forwarder, whole};
 use crate::body::Body;
-use crate::event::GroupIndex;
 use crate::ingest::accept::copied::Seen;
 use crate::ingest::accept::decode::refusing_group;
 use crate::ingest::accept::mirror::{Expecting, Mirror};
 use crate::ingest::accept::refusal::Refusal;
 use crate::peer::Peer;
 use crate::rollout::{Decided, Mode};
-use crate::route::{EventRoute, Params};
+use crate::route::{BatchRule, EventRoute, Params};
 use http::header::CONTENT_ENCODING;
 use http::request::Parts;
 use http::{Request, Response};
@@ -185,13 +184,13 @@ impl EventCalls {
         self: &Arc<Self>,
         request: Request<Body>,
         peer: &Peer,
-        group: GroupIndex,
+        rule: BatchRule,
     ) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let came = match Came::of(self.bodies.begin(body), &parts) {
             Came::Whole(gathered) => {
                 return self
-                    .answer_gathered_batch(parts, gathered, peer, group)
+                    .answer_gathered_batch(parts, gathered, peer, &rule)
                     .await;
             }
             Came::Begun(came) => came,
@@ -200,7 +199,7 @@ impl EventCalls {
         whole(async move {
             let gathered = calls.gather_rest(&parts, &peer, came).await;
             calls
-                .answer_gathered_batch(parts, gathered, &peer, group)
+                .answer_gathered_batch(parts, gathered, &peer, &rule)
                 .await
         })
         .await
@@ -211,7 +210,7 @@ impl EventCalls {
         parts: Parts,
         gathered: Result<Gathered, Refusal>,
         peer: &Peer,
-        group: GroupIndex,
+        rule: &BatchRule,
     ) -> Response<Body> {
         let gathered = match gathered {
             Ok(gathered) => gathered,
@@ -226,12 +225,11 @@ impl EventCalls {
             request_id: &request_id,
         };
         let decision = match &gathered {
-            Gathered::Whole(Whole { raw, .. }) => {
-                self.decider.decide_batch(&head, group, raw).await
-            }
+            Gathered::Whole(Whole { raw, .. }) => self.decider.decide_batch(&head, rule, raw).await,
             Gathered::Streamed(_, unread) => {
+                let refusing = rule.is_on_for_all().then_some(rule.group);
                 self.decider
-                    .decide_unread(&head, (&[group], Some(group)), *unread)
+                    .decide_unread(&head, (&[rule.group], refusing), *unread)
             }
         };
         self.carry_out(decision, parts, gathered, peer, &request_id)

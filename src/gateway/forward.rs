@@ -157,7 +157,15 @@ impl Forwarder {
         {
             self.standing.refuse(principal).await;
         }
-        let mut response = response.unwrap_or_else(|error| fail(&error));
+        let is_full = why.is_some_and(Forward::is_for_want_of_room);
+        let mut response = response.unwrap_or_else(|error| {
+            if is_full && !error.may_have_arrived() {
+                // P1: neither kept nor forwarded.
+                reply::refuse(&Refusal::Busy(Duration::from_secs(1)))
+            } else {
+                fail(&error)
+            }
+        });
         if let Some(why) = why.filter(|_| self.explain) {
             response
                 .headers_mut()

@@ -339,7 +339,10 @@ impl Gateway {
             Found::Event(candidates, params) => {
                 Box::pin(events.answer_event(request, peer, &candidates, &params)).await
             }
-            Found::Batch(group) => Box::pin(events.answer_batch(request, peer, group)).await,
+            Found::Batch(group) => {
+                let rule = routes.batch_rule(group);
+                Box::pin(events.answer_batch(request, peer, rule)).await
+            }
             Found::Write(route, params) => {
                 Box::pin(pass_through.pass_write(request, peer, route, &params)).await
             }

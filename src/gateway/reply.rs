@@ -99,7 +99,7 @@ pub(super) fn bad_head(error: &HeadError) -> Response<Body> {
 /// The application gave no answer.
 #[must_use]
 pub(super) fn failure(error: &UpstreamError) -> Response<Body> {
-    let mut response = problem(error.status(), error.proxy_error(), &error.to_string());
+    let mut response = problem(error.status(), error.proxy_error(), &error.shown());
     if let Ok(value) = HeaderValue::try_from(format!("tidegate; error={}", error.proxy_error())) {
         response.headers_mut().insert(PROXY_STATUS, value);
     }

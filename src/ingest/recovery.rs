@@ -78,7 +78,7 @@ impl Recovery<'_> {
         // ORDER: before any event is placed, so that none of a refused caller goes under a
         // service's credential (P3).
         opened
-            .refusals(self.names, wall)
+            .refusals(self.names)
             .for_each(|(principal, refusal)| self.reputation.restore_refusal(principal, &refusal));
         opened.ask_refusals(Arc::clone(self.reputation) as Arc<dyn Refusals>, self.names);
         let sums = opened.sums();

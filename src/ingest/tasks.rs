@@ -41,7 +41,7 @@ impl Housekeeping {
 
     /// Dead letters that are too old go.
     fn expire_letters(&self) {
-        let Some(before) = self.0.clock.now().checked_sub(self.0.dead_letter_age) else {
+        let Some(before) = self.0.clock.expiry().checked_sub(self.0.dead_letter_age) else {
             return;
         };
         let gone = self.0.dead.expire(millis(before));

@@ -27,8 +27,12 @@ const NEW_FORMAT: &str = "FORMAT.new";
 pub fn make_private(path: &Path) -> Result<(), OpenError> {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::create_dir_all(path).map_err(io_error_at(path))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
-        .map_err(io_error_at(path))
+    let found = std::fs::metadata(path).map_err(io_error_at(path))?;
+    if found.permissions().mode() & 0o7777 == 0o700 {
+        return Ok(());
+    }
+    let mode = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(path, mode).map_err(io_error_at(path))
 }
 
 /// Refuses a directory that holds something and was never a journal's: its mode and its files
@@ -91,13 +95,16 @@ impl Drop for DirectoryLock {
 /// Another process has it.
 pub fn lock(path: &Path) -> Result<DirectoryLock, OpenError> {
     let file_path = path.join(LOCK_FILE);
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&file_path)
-        .map_err(io_error_at(&file_path))?;
-    try_lock(file, path)
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true);
+    let file = match options.open(&file_path) {
+        // A start on a disk that became read-only forwards, and what is pending is sent (ruling 19).
+        Err(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
+            File::open(&file_path)
+        }
+        opened => opened,
+    };
+    try_lock(file.map_err(io_error_at(&file_path))?, path)
 }
 
 /// Makes sure that no process has the directory; writes nothing.
@@ -198,10 +205,10 @@ pub fn known_origin(path: &Path) -> Option<([u8; 16], [u8; 32])> {
     (crc32fast::hash(both) == sum).then_some((epoch.try_into().ok()?, secret.try_into().ok()?))
 }
 
-/// Keeps them. On a full disk that was done by an earlier start, or the segments hold them.
+/// Keeps them. On a full or read-only disk that was done by an earlier start, or the segments hold them.
 ///
 /// # Errors
-/// The file system refuses, for another reason than want of room.
+/// The file system refuses, for another reason than these.
 pub fn keep_origin(path: &Path, origin: &([u8; 16], [u8; 32])) -> Result<(), OpenError> {
     if known_origin(path).as_ref() == Some(origin) {
         return Ok(());
@@ -209,7 +216,12 @@ pub fn keep_origin(path: &Path, origin: &([u8; 16], [u8; 32])) -> Result<(), Ope
     let mut bytes = [&origin.0[..], &origin.1].concat();
     bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
     match write_whole(path, NEW_ORIGIN, &path.join(ORIGIN), &bytes) {
-        Err(OpenError::Io { source, .. }) if source.kind() == std::io::ErrorKind::StorageFull => {
+        Err(OpenError::Io { source, .. })
+            if matches!(
+                source.kind(),
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::ReadOnlyFilesystem
+            ) =>
+        {
             Ok(())
         }
         kept => kept,

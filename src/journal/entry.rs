@@ -83,10 +83,8 @@ pub struct End {
     /// Its key among the seen ids, and the Unix milliseconds at which it may be forgotten; none: it
     /// is forgotten now.
     pub seen: Option<([u8; 16], u64)>,
-    /// The dead letter as the table holds it, if it became one.
+    /// The dead letter as its frame holds it, if it became one.
     pub letter: Option<Vec<u8>>,
-    /// Dead letters that went for want of room, with their credentials.
-    pub dropped: Vec<(u64, Fingerprint)>,
 }
 
 /// What goes along with an event into the journal.

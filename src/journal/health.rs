@@ -7,6 +7,22 @@ use crate::metrics::Latencies;
 use parking_lot::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A write that has taken this long is taken for one that doesn't end: a disk behind a network that
+/// went away, or a device that hangs.
+pub const STALL: Duration = Duration::from_secs(5);
+
+/// When the health was made.
+#[derive(Debug)]
+struct Made(Instant);
+
+impl Default for Made {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
 
 /// How a journal is.
 #[derive(Debug, Default)]
@@ -19,6 +35,13 @@ pub struct Health {
     pub syncs: Latencies,
     is_low: AtomicBool,
     is_failing: AtomicBool,
+    /// When the write that runs began, milliseconds after this was made, and one; 0: none does.
+    writing: AtomicU64,
+    /// It was told that the write that runs takes too long.
+    is_told: AtomicBool,
+    /// Files of the log that could not be read at the start.
+    unread: AtomicU64,
+    made: Made,
     // Why it fails. Locked for a look.
     failure: RwLock<Option<Arc<str>>>,
     clock: Clock,
@@ -38,6 +61,12 @@ impl Health {
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         millis(self.clock.now())
+    }
+
+    /// Unix milliseconds by which what is kept for a time expires ([`Clock::expiry`]).
+    #[must_use]
+    pub fn expiry_ms(&self) -> u64 {
+        millis(self.clock.expiry())
     }
 
     /// Bytes not yet settled.
@@ -104,9 +133,58 @@ impl Health {
         }
     }
 
-    /// Why the last write failed, if it did.
+    /// So many more files of the log can't be read.
+    pub fn note_unread(&self, files: usize) {
+        self.unread.fetch_add(files as u64, Ordering::Relaxed);
+    }
+
+    /// Files of the log that could not be read at the start. While there are any, no segment is
+    /// reclaimed.
+    #[must_use]
+    pub fn unread(&self) -> u64 {
+        self.unread.load(Ordering::Relaxed)
+    }
+
+    /// A write begins.
+    pub fn begin_write(&self) {
+        let since = self.made.0.elapsed().as_millis();
+        let since = u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1);
+        self.writing.store(since, Ordering::Relaxed);
+    }
+
+    /// It has ended, well or not.
+    pub fn end_write(&self) {
+        self.writing.store(0, Ordering::Relaxed);
+        if self.is_told.swap(false, Ordering::Relaxed) {
+            tracing::info!("the journal's disk answers again");
+        }
+    }
+
+    /// How long the write that runs has taken, if that is too long.
+    #[must_use]
+    pub fn stalled(&self) -> Option<Duration> {
+        let since = self.writing.load(Ordering::Relaxed).checked_sub(1)?;
+        let began = self.made.0 + Duration::from_millis(since);
+        let taken = Instant::now().saturating_duration_since(began);
+        if taken < STALL {
+            return None;
+        }
+        if !self.is_told.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                "the journal's disk doesn't answer: events are forwarded, not acknowledged, until it \
+                 does"
+            );
+        }
+        Some(taken)
+    }
+
+    /// Why the last write failed, if it did, or that the one that runs doesn't end.
     #[must_use]
     pub fn failure(&self) -> Option<Arc<str>> {
+        if let Some(taken) = self.stalled() {
+            let seconds = taken.as_secs();
+            return Some(format!("the disk has not answered for {seconds} s").into());
+        }
         if self.is_failing.load(Ordering::Relaxed) {
             self.failure.read().clone()
         } else {
@@ -123,7 +201,7 @@ impl Health {
     /// Whether events can be kept, as far as the disk goes.
     #[must_use]
     pub fn takes_events(&self) -> bool {
-        !self.is_low() && !self.is_failing.load(Ordering::Relaxed)
+        !self.is_low() && !self.is_failing.load(Ordering::Relaxed) && self.stalled().is_none()
     }
 
     /// So many events were kept in one commit.

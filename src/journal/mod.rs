@@ -245,7 +245,6 @@ impl<T: Ticket, F: Files> Journal<T, F> {
                 outcome,
                 seen,
                 letter,
-                dropped,
             } = end;
             let (seq, size, credential) = (
                 journaled.seq,
@@ -262,7 +261,7 @@ impl<T: Ticket, F: Files> Journal<T, F> {
                 outcome,
                 seen,
                 letter,
-                dropped,
+                dropped: Vec::new(),
             }
         };
         committer.settle_all(settled.map(settle).collect());

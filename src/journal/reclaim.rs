@@ -103,7 +103,7 @@ impl<F: Files> Reclaim<F> {
             first: oldest.first,
             next,
             events: Live::default(),
-            now: shared.health.now_ms(),
+            now: shared.health.expiry_ms(),
             lost: syncs.count_lost(shared),
             ids: Vec::new(),
             written: 0,

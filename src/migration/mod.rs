@@ -22,4 +22,4 @@ pub mod shadow;
 mod words;
 
 pub use kept_modes::KeptError;
-pub use modes::{Change, ModeError, Modes, RouteMode, Wanted};
+pub use modes::{Change, ModeError, Modes, Renewed, RouteMode, Wanted};

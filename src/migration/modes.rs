@@ -93,6 +93,17 @@ pub struct Change {
     pub now: Setting,
 }
 
+/// What a configuration that was read anew has changed.
+#[derive(Debug)]
+pub struct Renewed {
+    /// Modes that changed.
+    pub changes: Vec<Change>,
+    /// Routes whose new mode waits for the restart.
+    pub waiting: Vec<String>,
+    /// Why the changes won't outlive the process, if so.
+    pub failed: Option<std::io::Error>,
+}
+
 /// A change that can't be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModeError {
@@ -233,12 +244,12 @@ impl Modes {
     }
 
     /// Goes by a configuration that was read anew, as far as it has other words on routes that there
-    /// are: mode, rollout, allow and deny. A route that is another one now stays as it stands.
-    /// Gives back what has changed.
-    pub fn reload(&self, events: &[EventRoute]) -> (Vec<Change>, Option<std::io::Error>) {
+    /// are: mode, rollout, allow and deny. A route that is another one now stays as it stands, and
+    /// without `may_rise` one of which more calls would be acknowledged.
+    pub fn reload(&self, events: &[EventRoute], may_rise: bool) -> Renewed {
         let by = "the file";
         let mut routes = self.0.routes.lock();
-        let mut changes = Vec::new();
+        let (mut changes, mut waiting) = (Vec::new(), Vec::new());
         for new in routes_of(events) {
             let Some(route) = routes.iter_mut().find(|route| route.key == new.key) else {
                 continue;
@@ -251,7 +262,21 @@ impl Modes {
                 continue;
             }
             let exceptions = new.switch.exceptions();
-            let lists_differ = exceptions != route.switch.exceptions();
+            let listed = route.switch.exceptions();
+            let lists_differ = exceptions != listed;
+            let wanted = if new.configured == route.configured {
+                route.switch.setting()
+            } else {
+                new.configured
+            };
+            let lets_in = exceptions.allow.is_subset(&listed.allow);
+            let keeps_out = exceptions.deny.is_superset(&listed.deny);
+            let rises = wanted.rises_above(route.switch.setting())
+                || wanted.mode == Mode::Coalesce && !(lets_in && keeps_out);
+            if rises && !may_rise {
+                waiting.push(route.key.clone());
+                continue;
+            }
             let now = if new.configured == route.configured {
                 route.switch.setting()
             } else {
@@ -271,7 +296,11 @@ impl Modes {
         }
         drop(routes);
         self.show();
-        (changes, self.keep().err())
+        Renewed {
+            changes,
+            waiting,
+            failed: self.keep().err(),
+        }
     }
 
     /// Keeps what is set. Waits for the disk.

@@ -55,6 +55,15 @@ pub struct Setting {
     pub rollout: u8,
 }
 
+impl Setting {
+    /// By it calls may be acknowledged that aren't by the other one.
+    #[must_use]
+    pub fn rises_above(self, other: Self) -> bool {
+        self.mode == Mode::Coalesce
+            && (other.mode != Mode::Coalesce || self.rollout > other.rollout)
+    }
+}
+
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.mode {
@@ -264,6 +273,12 @@ impl Switch {
             && setting.rollout >= 100
             && position.exceptions.deny.is_empty()
             && self.sampling.tester.is_none()
+    }
+
+    /// The header by which a trusted proxy says of a call whether it is to be batched.
+    #[must_use]
+    pub const fn tester_header(&self) -> Option<&HeaderName> {
+        self.sampling.tester.as_ref()
     }
 
     /// What a trusted proxy says of the call with this head: whether it is to be batched. More than

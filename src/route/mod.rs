@@ -8,7 +8,7 @@ mod rules;
 pub use found::{Found, Miss, Tried};
 pub use live::LiveRoutes;
 pub use pattern::{Params, Pattern, PatternError};
-pub use rules::{Ack, CacheRoute, EventRoute, PreviewRoute, WriteRoute};
+pub use rules::{Ack, BatchRule, CacheRoute, EventRoute, PreviewRoute, WriteRoute};
 
 use crate::event::GroupIndex;
 use http::Method;
@@ -43,6 +43,16 @@ impl Routes {
     #[must_use]
     pub fn events(&self) -> &[EventRoute] {
         &self.events
+    }
+
+    /// What holds at the path of this group.
+    #[must_use]
+    pub fn batch_rule(&self, group: GroupIndex) -> BatchRule {
+        let routes = self.events.iter().filter(|route| route.group == group);
+        BatchRule {
+            group,
+            switches: routes.map(|route| Arc::clone(&route.switch)).collect(),
+        }
     }
 
     /// `batches`: the batch paths that clients may post to themselves.

@@ -1,10 +1,11 @@
 //! The rules as the configuration has them: `[[event]]`, `[[write]]`, `[[cache]]` and `[preview]`.
 
 use super::pattern::Pattern;
-use crate::event::{GroupIndex, ReadIndex};
-use crate::rollout::{Setting, Switch};
+use crate::event::{GroupIndex, ReadIndex, UserId};
+use crate::peer::Peer;
+use crate::rollout::{Mode, Setting, Switch};
 use crate::template::{JsonTemplate, ObjectTemplate, Path, Template};
-use http::{HeaderName, Method, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,6 +102,47 @@ pub struct Ack {
     pub body: JsonTemplate,
     /// The body for a duplicate, where it differs.
     pub duplicate: Option<JsonTemplate>,
+}
+
+/// What holds at a group's own path, where clients post batches that they made themselves.
+#[derive(Debug, Clone)]
+pub struct BatchRule {
+    /// The group.
+    pub group: GroupIndex,
+    /// Of its `[[event]]` routes. Where it has none its batches are always taken apart.
+    pub(super) switches: Vec<Arc<Switch>>,
+}
+
+impl BatchRule {
+    /// Nobody's batches are forwarded for a mode.
+    #[must_use]
+    pub fn is_on_for_all(&self) -> bool {
+        self.switches.is_empty() || self.switches.iter().any(|switch| switch.is_on_for_all())
+    }
+
+    /// Everybody's are.
+    #[must_use]
+    pub fn is_off_for_all(&self) -> bool {
+        let is_on = |switch: &Arc<Switch>| switch.setting().mode == Mode::Coalesce;
+        !self.switches.is_empty() && !self.switches.iter().any(is_on)
+    }
+
+    /// No event of its routes was ever acknowledged, nor is one now.
+    #[must_use]
+    pub fn was_never_on(&self) -> bool {
+        let mut switches = self.switches.iter();
+        !self.switches.is_empty() && switches.all(|switch| switch.was_never_on())
+    }
+
+    /// Whether batches of this user are taken apart: where the single calls of one route are
+    /// acknowledged.
+    #[must_use]
+    pub fn is_on_for(&self, user: &UserId, headers: &HeaderMap, peer: &Peer) -> bool {
+        let is_on = |switch: &Arc<Switch>| {
+            switch.mode_for(user, switch.tester(headers, peer)) == Mode::Coalesce
+        };
+        self.switches.is_empty() || self.switches.iter().any(is_on)
+    }
 }
 
 /// A `[[write]]` rule.

@@ -54,6 +54,18 @@ impl UpstreamError {
         }
     }
 
+    /// What a client reads: addresses and the network's own words are for the log.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match self {
+            Self::ConnectionRefused(_) => "the application can't be reached".to_owned(),
+            Self::ConnectionTerminated(_) => "the connection ended without a response".to_owned(),
+            Self::ProtocolError(_) => "the response is no HTTP".to_owned(),
+            Self::RequestBody(_) => "the request's body ended early".to_owned(),
+            other => other.to_string(),
+        }
+    }
+
     /// The error type of `Proxy-Status` (RFC 9209 §2.3).
     #[must_use]
     pub const fn proxy_error(&self) -> &'static str {

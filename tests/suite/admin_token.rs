@@ -180,7 +180,7 @@ async fn commands_take_the_token_from_its_file_or_from_the_environment() {
     }
     guarded.write_token(OTHER);
     let (code, said) = command(&["modes"], None);
-    assert_eq!(code, Some(2), "{said}");
+    assert_eq!(code, Some(1), "{said}");
     assert!(
         said.contains("the token of admin.token_file is needed"),
         "{said}"

@@ -454,6 +454,34 @@ async fn a_clients_own_batch_is_taken_apart_and_answered_event_by_event() {
 }
 
 #[tokio::test]
+async fn of_a_clients_batch_over_the_rate_nothing_is_kept_and_it_hears_429() {
+    let limit =
+        "[limits]\nevents_per_user = { rate = 1, per = \"1h\", burst = 3 }\n[batch.progress]";
+    let sidecar = Sidecar::start(&[("[batch.progress]", limit)]).await;
+    let send = async |ids: &[&str]| {
+        let own = |id: &&str| json!({ "clientEventId": id, "userId": "u", "lessonId": "l" });
+        let events: Vec<_> = ids.iter().map(own).collect();
+        let headers = [("authorization", "t")];
+        let body = json!({ "events": events }).to_string();
+        sidecar.call(Method::POST, "/batch", &headers, body).await
+    };
+    let first = send(&["a", "b"]).await;
+    assert_eq!(first.json()["accepted"], json!(["a", "b"]));
+    // One token is left: for neither of two events.
+    let over = send(&["c", "d"]).await;
+    assert_eq!(over.status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(over.header("retry-after").parse::<u64>().unwrap() > 0);
+    assert_eq!(sidecar.running.ledger().received, 2);
+    // What is known takes none.
+    let again = send(&["a", "c"]).await.json();
+    assert_eq!(
+        (&again["duplicates"], &again["accepted"]),
+        (&json!(["a"]), &json!(["c"]))
+    );
+    assert_eq!(send(&["d"]).await.status, StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
 async fn over_the_rate_the_client_hears_429_and_nothing_is_kept() {
     let limit =
         "[limits]\nevents_per_user = { rate = 1, per = \"1h\", burst = 2 }\n[batch.progress]";

@@ -78,7 +78,7 @@ async fn dead_letters_survive_a_restart_and_a_replay_goes_with_its_own_credentia
     let (code, said) = letters(&["show", "nobody"]);
     assert_eq!(
         (code, said.contains("there is no such dead letter")),
-        (Some(2), true),
+        (Some(1), true),
         "{said}"
     );
 

@@ -526,6 +526,39 @@ fn logins_searches_graphql_forms_uploads_and_answers_with_content_are_no_events_
     }
 }
 
+/// A pattern would acknowledge what is said to be forwarded as it comes.
+#[test]
+fn a_pattern_that_takes_calls_of_another_route_too_is_proposed_as_off() {
+    let answer = json!({ "ok": true });
+    let at = |path: String| call("POST", &format!("https://app.test{path}"), 200);
+    let progress = |number: u32| {
+        at(format!("/api/lessons/{}", 17 + number % 9))
+            .header("authorization", &format!("Bearer caller-{}", number % 2))
+            .json(&json!({ "percent": number, "at": 1_700_000_000 + number }))
+            .answer(&answer)
+    };
+    let search = |number: u32| {
+        at("/api/lessons/search".to_owned())
+            .json(&json!({ "q": number }))
+            .answer(&answer)
+    };
+    let route = "POST /api/lessons/{lesson_id}";
+    let (_, alone) = learned((0..30).map(progress).collect());
+    assert_eq!(mode(&alone, route), Some(true), "{}", alone.toml);
+    let both = (0..30).map(progress).chain((0..3).map(search));
+    let (_, proposal) = learned(both.collect());
+    assert_eq!(
+        reason(&proposal, "POST /api/lessons/search"),
+        Some(Reason::Search)
+    );
+    assert_eq!(mode(&proposal, route), Some(false), "{}", proposal.toml);
+    assert!(
+        proposal.toml.contains("/api/lessons/search too"),
+        "{}",
+        proposal.toml
+    );
+}
+
 #[test]
 fn what_differs_between_callers_only_is_no_events_id_and_no_header_that_changes() {
     let of = |user: u32, calls: u32| {

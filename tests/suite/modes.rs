@@ -131,6 +131,56 @@ async fn what_was_acknowledged_is_a_repetition_though_its_route_is_off_by_now() 
     assert_eq!(sidecar.upstream.seen().len(), 1);
 }
 
+/// Sends a client's own batch.
+async fn own_batch(sidecar: &Sidecar, user: &str, ids: &[&str]) -> Answer {
+    let own = |id: &&str| json!({ "clientEventId": id, "userId": user, "lessonId": "l" });
+    let events: Vec<_> = ids.iter().map(own).collect();
+    let headers = [("authorization", "t")];
+    let body = json!({ "events": events }).to_string();
+    sidecar.call(Method::POST, "/batch", &headers, body).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clients_own_batch_is_taken_apart_for_those_only_whose_single_calls_are_acknowledged() {
+    let sidecar =
+        Sidecar::start(&[("path = \"/event\"", "path = \"/event\"\ndeny = [\"out\"]")]).await;
+    let seen = || sidecar.upstream.seen().len();
+    own_batch(&sidecar, "u", &["a", "b"]).await;
+    assert_eq!(seen(), 0, "it is kept");
+    own_batch(&sidecar, "out", &["x"]).await;
+    assert_eq!(sidecar.upstream.batches().pop(), Some(vec!["x".to_owned()]));
+    for mode in ["off", "observe", "shadow"] {
+        set(sidecar.running.admin, mode, 100).await;
+        let before = sidecar.running.ledger().received;
+        let id = format!("{mode}-1");
+        own_batch(&sidecar, "u", &[&id]).await;
+        assert_eq!(sidecar.upstream.batches().pop(), Some(vec![id]), "{mode}");
+        // What isn't understood is the application's as well.
+        let calls = seen();
+        let poor = json!({ "clientEventId": "poor", "userId": "u" });
+        let body = json!({ "events": [poor] }).to_string();
+        let headers = [("authorization", "t")];
+        sidecar.call(Method::POST, "/batch", &headers, body).await;
+        assert_eq!(
+            (seen(), sidecar.running.ledger().received),
+            (calls + 1, before),
+            "{mode}"
+        );
+    }
+    // What was acknowledged goes once, and before what is forwarded.
+    assert_eq!(order(&sidecar.upstream.seen())[..3], ["a", "b", "x"]);
+    let calls = seen();
+    let again = own_batch(&sidecar, "u", &["b", "a"]).await.json();
+    assert_eq!(
+        again,
+        json!({ "accepted": [], "duplicates": ["b", "a"], "failed": [] })
+    );
+    assert_eq!(seen(), calls);
+    set(sidecar.running.admin, "coalesce", 100).await;
+    own_batch(&sidecar, "u", &["c"]).await;
+    assert_eq!(seen(), calls);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_is_a_repetition_after_a_restart_that_switches_its_route_off() {
     let directory = tempfile::tempdir().unwrap();
@@ -349,6 +399,48 @@ async fn a_hangup_reloads_modes_names_what_needs_a_restart_and_a_wrong_file_chan
     assert_eq!(answer["needs_restart"], json!([]));
 }
 
+/// A file is one whole: a route that it turns on rests on who is told apart and what is shared.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_reload_turns_a_route_on_while_what_it_rests_on_waits_for_the_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    let rewrite =
+        |more: &[(&str, &str)]| configure(directory.path(), upstream.address, "process", more);
+    let mode = |text: &'static str| ("path = \"/event\"", text);
+    let (low, high, off) = (
+        mode("path = \"/event\"\nrollout = 5"),
+        mode("path = \"/event\"\nrollout = 50"),
+        mode("path = \"/event\"\nmode = \"off\""),
+    );
+    let process = Process::start(&rewrite(&[low]));
+    let grounds = (
+        "credentials = [\"header:authorization\"]",
+        "credentials = [\"header:authorization\", \"header:x-organisation\"]",
+    );
+    let host = process.admin.to_string();
+    let reload = async |more: &[(&str, &str)]| {
+        rewrite(more);
+        let headers = [("host", &*host)];
+        let answer = Http::default()
+            .try_call(process.admin, Method::POST, "/config/reload", &headers, "")
+            .await;
+        answer.unwrap().json()
+    };
+    let waits = reload(&[grounds, high]).await;
+    assert_eq!(waits["waiting"], json!(["POST /event"]), "{waits}");
+    assert_eq!(modes(process.admin).await["rollout"], 5);
+    let allowed = ("rollout = 5", "rollout = 5\nallow = [\"in\"]");
+    assert_eq!(
+        reload(&[grounds, low, allowed]).await["waiting"],
+        json!(["POST /event"])
+    );
+    // Down it goes at once, and up without the rest.
+    assert_eq!(reload(&[grounds, off]).await["waiting"], json!([]));
+    assert_eq!(modes(process.admin).await["mode"], "off");
+    assert_eq!(reload(&[high]).await["waiting"], json!([]));
+    assert_eq!(modes(process.admin).await["rollout"], 50);
+}
+
 /// Modes as a start with this configuration finds them, kept in this directory.
 fn restore(directory: &Path, text: &str) -> Modes {
     let config = tidegate::config::parse(text, "test", std::iter::empty());
@@ -422,8 +514,8 @@ fn a_route_is_known_by_what_it_is_and_not_by_its_place() {
     let group = GROUP.to_owned() + "[batch.h]\npath = \"/h\"\n";
     let text = format!("{group}{new}{other}{named}");
     let file = tidegate::config::parse(&text, "test", std::iter::empty()).unwrap();
-    let (changes, _) = modes.reload(file.routes().events());
-    assert_eq!(changes, []);
+    let renewed = modes.reload(file.routes().events(), true);
+    assert_eq!(renewed.changes, []);
     assert_eq!(
         listed(&modes),
         stands([(key_b, "off"), ("first", "coalesce")])

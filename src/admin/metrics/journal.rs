@@ -18,6 +18,11 @@ pub(super) fn read(setup: &Setup, scrape: &mut Scrape) {
         "1: the journal's disk is nearly full",
         switch(journal.is_low()),
     );
+    scrape.gauge(
+        "tidegate_journal_unread_files",
+        "Files of the log that the disk could not read at the start: nothing is reclaimed meanwhile",
+        float(journal.unread()),
+    );
     let (commits, events) = journal.counts();
     scrape.counter(
         "tidegate_journal_commits_total",

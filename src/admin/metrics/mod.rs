@@ -12,10 +12,43 @@ use crate::body::Body;
 use crate::metrics::Scrape;
 use http::{Response, StatusCode};
 use std::sync::Arc;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
-/// `/metrics`, in the text format of Prometheus. Looking at every lane and at the journal's files
-/// may take a while: off the runtime's threads.
-pub(super) async fn show_metrics(setup: &Arc<Setup>) -> Response<Body> {
+/// The last answer, and when what it says began to be read.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LastScrape(Arc<Mutex<Option<(Instant, Vec<u8>)>>>);
+
+impl LastScrape {
+    /// `/metrics`, in the text format of Prometheus. One reads at a time, and all who asked before it
+    /// began have what it found: `/metrics` may be open to strangers, and looking at every lane costs
+    /// what events need.
+    pub(super) async fn show(&self, setup: &Arc<Setup>) -> Response<Body> {
+        let asked = Instant::now();
+        let mut last = self.0.lock().await;
+        if let Some((began, body)) = &*last
+            && *began >= asked
+        {
+            return show_text(body.clone());
+        }
+        let began = Instant::now();
+        match read_all(setup).await {
+            Ok(body) => {
+                *last = Some((began, body.clone()));
+                show_text(body)
+            }
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+        }
+    }
+}
+
+fn show_text(body: Vec<u8>) -> Response<Body> {
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    typed(StatusCode::OK, body, kind)
+}
+
+/// Looking at every lane and at the journal's files may take a while: off the runtime's threads.
+async fn read_all(setup: &Arc<Setup>) -> anyhow::Result<Vec<u8>> {
     let reading = Arc::clone(setup);
     let text_of_all = tokio::task::spawn_blocking(move || {
         let mut scrape = Scrape::default();
@@ -25,13 +58,5 @@ pub(super) async fn show_metrics(setup: &Arc<Setup>) -> Response<Body> {
         migration::read(&reading, &mut scrape);
         reading.metrics.text(scrape)
     });
-    match text_of_all.await {
-        Ok(Ok(body)) => typed(
-            StatusCode::OK,
-            body,
-            "text/plain; version=0.0.4; charset=utf-8",
-        ),
-        Ok(Err(error)) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
-    }
+    Ok(text_of_all.await??)
 }

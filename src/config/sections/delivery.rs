@@ -47,6 +47,9 @@ keys! {
     BARRIER = Key::text("barrier", Duration, "500ms");
 }
 
+/// The shortest pause before another attempt: with less an application that is away costs a processor.
+const SHORTEST_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+
 pub(super) fn read(section: Section<'_>) -> Delivery {
     let timeout = section.duration(&TIMEOUT);
     let settings = Delivery {
@@ -60,6 +63,12 @@ pub(super) fn read(section: Section<'_>) -> Delivery {
         token_margin: section.maybe_duration(&TOKEN_MARGIN).unwrap_or(timeout),
         barrier: section.duration(&BARRIER),
     };
+    if let Some(shortest) = settings.retry_network.iter().min()
+        && *shortest < SHORTEST_PAUSE
+    {
+        let text = format!("found {shortest:?}; at least {SHORTEST_PAUSE:?} is allowed");
+        section.wrong_key(&RETRY_NETWORK, text);
+    }
     let void = "is void: what the calls of a batch share travels with it, and each single call is \
         repeated as it came";
     section.refuse_gone("forward_headers", void);

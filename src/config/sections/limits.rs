@@ -76,6 +76,13 @@ fn read_rate(section: &Section<'_>) -> Option<Rate> {
         per: table.duration(&PER),
         burst,
     };
+    if value.per.as_nanos() < u128::from(rate) {
+        let text = format!(
+            "found {:?} for {rate} events; a nanosecond for each is the least",
+            value.per
+        );
+        table.wrong_key(&PER, text);
+    }
     table.finish();
     Some(value)
 }

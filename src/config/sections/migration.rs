@@ -12,7 +12,8 @@ keys! {
     SALT = Key::text("salt", Said("text"), "");
     /// a header by which one of `server.trusted_proxies` says of a call that it is to be batched
     /// (`coalesce`) or forwarded (`off`) where the route's mode is `coalesce`, whatever `rollout`
-    /// and `allow` say; from everybody else it means nothing here
+    /// and `allow` say; from everybody else it means nothing here. Such a proxy must set it itself
+    /// or take it away: passed on, it is its client's word
     TESTER_HEADER = Key::without("tester_header", Said("header's name"), "none");
 }
 

@@ -195,6 +195,7 @@ impl Explainer {
                 self.decide_event(&head, arrived, plain, supposed).await
             }
             Found::Batch(group) => {
+                let rule = self.routes.batch_rule(group);
                 let params = Params::default();
                 let head = EventHead {
                     parts,
@@ -208,10 +209,11 @@ impl Explainer {
                 });
                 self.suppose(supposed, &touches);
                 let decision = if arrived.body.len() > self.decider.acceptor.max_body() {
-                    let groups = (&[group][..], Some(group));
+                    let refusing = rule.is_on_for_all().then_some(group);
+                    let groups = (&[group][..], refusing);
                     self.decider.decide_unread(&head, groups, Unread::TooLarge)
                 } else {
-                    self.decider.decide_batch(&head, group, arrived.body).await
+                    self.decider.decide_batch(&head, &rule, arrived.body).await
                 };
                 self.tell(arrived, plain, decision, touches).await
             }

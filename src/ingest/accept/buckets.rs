@@ -106,17 +106,17 @@ impl Buckets {
         self.good.filling.is_some()
     }
 
-    /// One token.
+    /// So many tokens, or none of them; of more than a bucket holds, a full bucket.
     ///
     /// # Errors
-    /// None is there, or the payer has no bucket and can't get one.
-    pub fn take(&self, payer: Payer) -> Result<(), NoToken> {
+    /// They aren't there, or the payer has no bucket and can't get one.
+    pub fn take(&self, payer: Payer, tokens: u32) -> Result<(), NoToken> {
         let shelf = if matches!(payer, Payer::Stranger(_)) {
             &self.strangers
         } else {
             &self.good
         };
-        shelf.take(payer, Instant::now())
+        shelf.take(payer, tokens, Instant::now())
     }
 
     /// Forgets full buckets, which are as good as new ones.
@@ -179,17 +179,21 @@ impl Shelf {
         }
     }
 
-    fn take(&self, payer: Payer, now: Instant) -> Result<(), NoToken> {
+    fn take(&self, payer: Payer, tokens: u32, now: Instant) -> Result<(), NoToken> {
         let Some(filling) = self.filling else {
             return Ok(());
         };
         let Some(slot) = self.slots.get(self.place(payer)) else {
             return Ok(());
         };
-        let after = |at: Instant| at.checked_add(filling.each).unwrap_or(at);
+        // Beyond the first one.
+        let more = filling.each.saturating_mul(tokens.saturating_sub(1));
+        let more = more.min(filling.rest);
+        let cost = filling.each.saturating_add(more);
+        let after = |at: Instant| at.checked_add(cost).unwrap_or(at);
         let mut buckets = slot.lock();
         if let Some(full_at) = buckets.get_mut(&payer) {
-            let missing = full_at.saturating_duration_since(now);
+            let missing = full_at.saturating_duration_since(now).saturating_add(more);
             if missing > filling.rest {
                 return Err(NoToken::Limited(missing - filling.rest));
             }

@@ -48,20 +48,20 @@ fn stranger(number: u64) -> Payer {
 async fn no_number_of_strangers_takes_the_buckets_of_the_good() {
     let buckets = buckets(600);
     let taken = (0..1_000)
-        .filter(|number| buckets.take(stranger(*number)).is_ok())
+        .filter(|number| buckets.take(stranger(*number), 1).is_ok())
         .count();
     assert_eq!(taken, 300);
-    assert_eq!(buckets.take(stranger(1_000)), Err(NoToken::TooManyUsers));
-    assert!((0..500).all(|number| buckets.take(good(2_000 + number)).is_ok()));
+    assert_eq!(buckets.take(stranger(1_000), 1), Err(NoToken::TooManyUsers));
+    assert!((0..500).all(|number| buckets.take(good(2_000 + number), 1).is_ok()));
     buckets.sweep();
     assert_eq!(
-        buckets.take(stranger(1_001)),
+        buckets.take(stranger(1_001), 1),
         Err(NoToken::TooManyUsers),
         "theirs aren't full again"
     );
-    assert_eq!(buckets.take(good(3_000)), Ok(()));
+    assert_eq!(buckets.take(good(3_000), 1), Ok(()));
     assert!(matches!(
-        buckets.take(good(3_000)),
+        buckets.take(good(3_000), 1),
         Err(NoToken::Limited(_))
     ));
 }
@@ -72,10 +72,10 @@ async fn there_are_never_more_buckets_than_users_may_have_and_who_has_one_keeps_
         events_per_user: Some(HOURLY_OF_TWO),
         ..limits(1_000)
     });
-    assert_eq!(buckets.take(good(0)), Ok(()));
+    assert_eq!(buckets.take(good(0), 1), Ok(()));
     for number in 1..100_000 {
         assert_eq!(
-            buckets.take(good(number)).is_ok(),
+            buckets.take(good(number), 1).is_ok(),
             number < 1_000,
             "{number}"
         );
@@ -93,12 +93,12 @@ async fn there_are_never_more_buckets_than_users_may_have_and_who_has_one_keeps_
         (1_000, 1_000)
     );
     assert_eq!(
-        buckets.take(good(0)),
+        buckets.take(good(0), 1),
         Ok(()),
         "its second token, while others find no room"
     );
     assert_eq!(
-        buckets.take(good(0)),
+        buckets.take(good(0), 1),
         Err(NoToken::Limited(Duration::from_hours(1)))
     );
     tokio::time::advance(Duration::from_hours(1)).await;
@@ -109,7 +109,7 @@ async fn there_are_never_more_buckets_than_users_may_have_and_who_has_one_keeps_
         "one isn't full again"
     );
     assert_eq!(
-        (buckets.take(good(0)), buckets.take(good(5_000))),
+        (buckets.take(good(0), 1), buckets.take(good(5_000), 1)),
         (Ok(()), Ok(()))
     );
 }
@@ -117,11 +117,11 @@ async fn there_are_never_more_buckets_than_users_may_have_and_who_has_one_keeps_
 #[tokio::test(start_paused = true)]
 async fn the_names_that_one_principal_uses_take_an_eighth_of_the_buckets_and_come_back() {
     let buckets = buckets(80);
-    let named = |name| buckets.take(Payer::Name(principal(1), name));
+    let named = |name| buckets.take(Payer::Name(principal(1), name), 1);
     assert_eq!((0..100).filter(|name| named(*name).is_ok()).count(), 10);
     assert_eq!(named(200), Err(NoToken::TooManyUsers));
     assert!(matches!(named(0), Err(NoToken::Limited(_))), "it has one");
-    assert!((2..60).all(|number| buckets.take(good(number)).is_ok()));
+    assert!((2..60).all(|number| buckets.take(good(number), 1).is_ok()));
     buckets.sweep();
     assert_eq!(named(200), Err(NoToken::TooManyUsers), "none is full again");
     tokio::time::advance(Duration::from_hours(1)).await;
@@ -146,17 +146,47 @@ async fn a_bucket_gives_its_burst_at_once_and_its_rate_after_that() {
         events_per_user: Some(rate),
         ..limits(10)
     });
-    assert_eq!((0..10).filter(|_| buckets.take(good(1)).is_ok()).count(), 3);
+    assert_eq!(
+        (0..10).filter(|_| buckets.take(good(1), 1).is_ok()).count(),
+        3
+    );
     for _ in 0..5 {
         tokio::time::advance(Duration::from_millis(500)).await;
-        assert_eq!((0..3).filter(|_| buckets.take(good(1)).is_ok()).count(), 1);
+        assert_eq!(
+            (0..3).filter(|_| buckets.take(good(1), 1).is_ok()).count(),
+            1
+        );
     }
     tokio::time::advance(Duration::from_mins(1)).await;
     assert_eq!(
-        (0..10).filter(|_| buckets.take(good(1)).is_ok()).count(),
+        (0..10).filter(|_| buckets.take(good(1), 1).is_ok()).count(),
         3,
         "and no more, however long it was full"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_tokens_are_taken_together_or_not_at_all() {
+    let rate = Rate {
+        rate: 1,
+        per: Duration::from_secs(1),
+        burst: 5,
+    };
+    let buckets = Buckets::new(&Limits {
+        events_per_user: Some(rate),
+        ..limits(10)
+    });
+    assert_eq!(buckets.take(good(1), 3), Ok(()));
+    let one_more = Err(NoToken::Limited(Duration::from_secs(1)));
+    assert_eq!(buckets.take(good(1), 3), one_more);
+    assert_eq!(buckets.take(good(1), 2), Ok(()));
+    // More than a bucket holds: a full one.
+    assert_eq!(buckets.take(good(2), 9), Ok(()));
+    assert_eq!(buckets.take(good(2), 1), one_more);
+    tokio::time::advance(Duration::from_secs(4)).await;
+    assert_eq!(buckets.take(good(2), 9), one_more);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(buckets.take(good(2), 9), Ok(()));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::event::GroupIndex;
 use crate::ingest::Acceptor;
 use crate::ingest::accept::ack::Ack;
 use crate::ingest::accept::call::{Call, Scope};
-use crate::ingest::accept::decode;
+use crate::ingest::accept::decode::{self, Decoder};
 use crate::ingest::accept::look::Looked;
 use crate::ingest::accept::preview::preview;
 use crate::ingest::accept::refusal::{Decline, Forward, Refusal};
@@ -13,8 +13,11 @@ use crate::ingest::accept::seen::{Known, SeenKey};
 use crate::ingest::accept::take::Arrival;
 use crate::ingest::settings::{ClientBatches, Group};
 use crate::json::{self, Object};
+use crate::route::BatchRule;
 use crate::template::{Found, Lookup, Source};
 use bytes::Bytes;
+use std::cell::Cell;
+use std::time::Duration;
 
 /// Elements of a forwarded batch that are looked at for their users and tags.
 const MOST_PREVIEWED: usize = 1000;
@@ -50,96 +53,54 @@ impl Acceptor {
         tags
     }
 
-    /// A client's own batch: taken apart, deduplicated, kept event by event (ruling 26).
+    /// A client's own batch: taken apart, deduplicated, kept event by event (ruling 26), where the
+    /// group's routes are in mode `coalesce` for its user.
     ///
     /// # Errors
-    /// The whole call is to be forwarded, or refused; in both cases nothing was kept.
+    /// The whole call is to be forwarded, or refused; in both cases nothing was kept, or what was
+    /// kept is a duplicate when the client sends the batch again.
     pub async fn take_batch(
         &self,
-        group: GroupIndex,
+        rule: &BatchRule,
         call: &Call<'_>,
         body: &Bytes,
     ) -> Result<Ack, Decline> {
         let into = self
-            .decoder(group)
+            .decoder(rule.group)
             .ok_or(Decline::Forward(Forward::NoRule))?;
-        let judge = |refusal| self.judge(Some(group), Decline::Refuse(refusal));
         if into.group.client_batches == ClientBatches::Forward {
             return Err(Decline::Forward(Forward::ClientBatch));
         }
-        if call.caller.parts().uri.query().is_some() {
-            return Err(Decline::Forward(Forward::Query));
+        if rule.was_never_on() {
+            return Err(Decline::Forward(Forward::Mode));
         }
-        if body.len() > into.group.max_bytes {
-            return Err(judge(Refusal::TooLarge(into.group.max_bytes)));
-        }
-        let (_, object) =
-            decode::parse(body).map_err(|decline| self.judge(Some(group), decline))?;
-        if let Some((other, _)) = object.iter().find(|(name, _)| *name != "events") {
-            return Err(judge(Refusal::UnknownWrapper(other.into())));
-        }
-        let missing = || {
-            judge(Refusal::MissingField(
-                "events, an array with at least one event".into(),
-            ))
+        let refusing = rule.is_on_for_all().then_some(rule.group);
+        let is_off = rule.is_off_for_all();
+        let judge = |decline| {
+            if is_off {
+                Decline::Forward(Forward::Mode)
+            } else {
+                self.judge(refusing, decline)
+            }
         };
-        let elements = object
-            .get("events")
-            .and_then(|raw| json::elements(raw).ok())
-            .ok_or_else(missing)?;
-        if elements.is_empty() {
-            return Err(missing());
+        let (arrivals, elements) = self.take_apart(&into, call, body).map_err(judge)?;
+        let parts = call.caller.parts();
+        let user = arrivals.first().map(|arrival| &arrival.event.lane.user);
+        if user.is_some_and(|user| !rule.is_on_for(user, &parts.headers, call.caller.peer())) {
+            let tally = self.repeat_all(&arrivals).await?;
+            return tally.ack(into.group, call);
         }
-        if elements.len() > into.group.max_events {
-            let (found, allowed) = (elements.len(), into.group.max_events);
-            return Err(judge(Refusal::TooManyEvents { found, allowed }));
-        }
-        // All are decoded before any is kept: if one is the application's to judge, it judges the
-        // whole call. So are their shares taken: a batch of which only a part has room is the
-        // application's.
-        let mut arrivals: Vec<Arrival> = Vec::with_capacity(elements.len());
-        let mut keys: Vec<SeenKey> = Vec::with_capacity(elements.len());
-        for raw in &elements {
-            let element = Object::parse(raw)
-                .map_err(|error| judge(Refusal::NotJson(error.to_string().into())))?;
-            let decoded = into
-                .decode_element(call, raw, &element)
-                .map_err(|decline| self.judge(Some(group), decline))?;
-            let mut arrival = self.arrival(call, decoded);
-            let Looked {
-                key,
-                is_refused,
-                known,
-            } = self.look_up(&arrival.event);
-            if known == Known::Other || keys.iter().any(|one| one.names_other(key)) {
-                return Err(Decline::Forward(Forward::OtherContent));
-            }
-            if known != Known::Yes {
-                let in_time = arrival.in_time.clone();
-                in_time.map_err(|decline| self.judge(Some(group), decline))?;
-                self.check_admissible(into.group, &arrival.event, is_refused)?;
-                arrival.share = Some(self.share(&arrival)?);
-            }
-            keys.push(key);
-            arrivals.push(arrival);
-        }
-        let users = || arrivals.iter().map(|arrival| &arrival.event.lane.user);
-        if users().zip(users().skip(1)).any(|(one, next)| one != next) {
-            return Err(Decline::Forward(Forward::OtherUser));
-        }
+        let arrivals = self.take_places(into.group, arrivals, judge)?;
         // Polled in their order, so that they are kept in it; together, so that one commit takes
         // them all.
         let keeping = arrivals
             .into_iter()
             .map(|arrival| self.keep_element(into.group, arrival));
         let kept = futures_util::future::join_all(keeping).await;
-        // If not one was taken in, the application may have the call whole.
-        if let Some(Err(Decline::Forward(why))) = kept.first()
-            && kept
-                .iter()
-                .all(|one| matches!(one, Err(Decline::Forward(_))))
+        if !kept.iter().any(Result::is_ok)
+            && let Some(decline) = weightiest(kept.iter().filter_map(|one| one.as_ref().err()))
         {
-            return Err(Decline::Forward(why.clone()));
+            return Err(decline);
         }
         let mut tally = Tally {
             received: elements.len(),
@@ -153,7 +114,116 @@ impl Acceptor {
                 Err(Decline::Refuse(refusal)) => tally.fail(raw, into.group, refusal.as_str()),
             }
         }
-        Ok(tally.ack(into.group, call))
+        tally.ack(into.group, call)
+    }
+
+    /// Decodes all events of a batch before any is kept: if one is the application's to judge, it
+    /// judges the whole call.
+    fn take_apart<'b>(
+        &self,
+        into: &Decoder<'_>,
+        call: &Call<'_>,
+        body: &'b Bytes,
+    ) -> Result<(Vec<Arrival>, Vec<&'b str>), Decline> {
+        if call.caller.parts().uri.query().is_some() {
+            return Err(Decline::Forward(Forward::Query));
+        }
+        if body.len() > into.group.max_bytes {
+            return Err(Decline::Refuse(Refusal::TooLarge(into.group.max_bytes)));
+        }
+        let (_, object) = decode::parse(body)?;
+        if let Some((other, _)) = object.iter().find(|(name, _)| *name != "events") {
+            return Err(Decline::Refuse(Refusal::UnknownWrapper(other.into())));
+        }
+        let missing = || {
+            let what = "events, an array with at least one event";
+            Decline::Refuse(Refusal::MissingField(what.into()))
+        };
+        let elements = object
+            .get("events")
+            .and_then(|raw| json::elements(raw).ok())
+            .filter(|elements| !elements.is_empty())
+            .ok_or_else(missing)?;
+        if elements.len() > into.group.max_events {
+            let (found, allowed) = (elements.len(), into.group.max_events);
+            return Err(Decline::Refuse(Refusal::TooManyEvents { found, allowed }));
+        }
+        let mut arrivals: Vec<Arrival> = Vec::with_capacity(elements.len());
+        for raw in &elements {
+            let element = Object::parse(raw)
+                .map_err(|error| Decline::Refuse(Refusal::NotJson(error.to_string().into())))?;
+            let decoded = into.decode_element(call, raw, &element)?;
+            arrivals.push(self.arrival(call, decoded));
+        }
+        let users = || arrivals.iter().map(|arrival| &arrival.event.lane.user);
+        if users().zip(users().skip(1)).any(|(one, next)| one != next) {
+            return Err(Decline::Forward(Forward::OtherUser));
+        }
+        Ok((arrivals, elements))
+    }
+
+    /// Takes a share of the bounds and a token for each event that isn't known: a batch of which only
+    /// a part has room is the application's, and one of which a part is over the rate is refused.
+    fn take_places(
+        &self,
+        group: &Group,
+        mut arrivals: Vec<Arrival>,
+        judge: impl Fn(Decline) -> Decline,
+    ) -> Result<Vec<Arrival>, Decline> {
+        let mut keys: Vec<SeenKey> = Vec::with_capacity(arrivals.len());
+        for arrival in &mut arrivals {
+            let Looked {
+                key,
+                is_refused,
+                known,
+            } = self.look_up(&arrival.event);
+            if known == Known::Other || keys.iter().any(|one| one.names_other(key)) {
+                return Err(Decline::Forward(Forward::OtherContent));
+            }
+            if known != Known::Yes {
+                arrival.in_time.clone().map_err(&judge)?;
+                self.check_admissible(group, &arrival.event, is_refused)?;
+                arrival.share = Some(self.share(arrival)?);
+            }
+            keys.push(key);
+        }
+        let count = arrivals.iter().filter(|one| one.share.is_some()).count();
+        let first = arrivals
+            .iter()
+            .find_map(|one| Some((one, one.share.as_ref()?)));
+        if let Some((arrival, share)) = first {
+            self.take_tokens(arrival, share, u32::try_from(count).unwrap_or(u32::MAX))?;
+        }
+        arrivals
+            .iter_mut()
+            .for_each(|arrival| arrival.is_paid = true);
+        Ok(arrivals)
+    }
+
+    /// A batch of a user whose calls are forwarded: it is acknowledged where all of its events were
+    /// before that, so that they go once.
+    async fn repeat_all(&self, arrivals: &[Arrival]) -> Result<Tally, Decline> {
+        let mut keys = Vec::with_capacity(arrivals.len());
+        for arrival in arrivals {
+            let Looked { key, known, .. } = self.look_up(&arrival.event);
+            let known = match known {
+                Known::Undecided => self.0.admitter.seen.known_when_decided(key).await,
+                known => known,
+            };
+            if known != Known::Yes {
+                return Err(Decline::Forward(Forward::Mode));
+            }
+            keys.push(key);
+        }
+        keys.into_iter().for_each(|key| self.repeat(key));
+        Ok(Tally {
+            received: arrivals.len(),
+            duplicates: arrivals
+                .iter()
+                .map(|arrival| arrival.event.id().to_owned())
+                .collect(),
+            ..Tally::default()
+        })
     }
 
     async fn keep_element(
@@ -164,6 +234,17 @@ impl Acceptor {
         let id = arrival.event.id().to_owned();
         self.keep(group, arrival).await.map(|fresh| (id, fresh))
     }
+}
+
+/// What is done with a batch of which nothing was kept: over a limit, it is refused with the longest
+/// wait; else it is the application's.
+fn weightiest<'a>(declines: impl Iterator<Item = &'a Decline>) -> Option<Decline> {
+    let wait = |decline: &Decline| match decline {
+        Decline::Refuse(Refusal::Limited(wait) | Refusal::Busy(wait)) => Some(*wait),
+        Decline::Refuse(_) => Some(Duration::ZERO),
+        Decline::Forward(_) => None,
+    };
+    declines.max_by_key(|decline| wait(decline)).cloned()
 }
 
 /// What became of the events of a client's batch.
@@ -192,7 +273,12 @@ impl Tally {
             .push(serde_json::json!({ "id": id, "reason": reason }));
     }
 
-    fn ack(&self, group: &Group, call: &Call<'_>) -> Ack {
+    /// The answer.
+    ///
+    /// # Errors
+    /// Events failed and the group's `reply.body` has no place for them: it would say that they were
+    /// kept. The client is to send the batch again, in which those that were are duplicates.
+    fn ack(&self, group: &Group, call: &Call<'_>) -> Result<Ack, Decline> {
         let lists = [
             ("accepted", serde_json::json!(self.accepted)),
             ("duplicates", serde_json::json!(self.duplicates)),
@@ -202,22 +288,28 @@ impl Tally {
         let scope = BatchScope {
             call,
             lists: lists.map(|(name, value)| (name, value.to_string())),
+            names_failed: Cell::new(false),
         };
         let mut out = String::with_capacity(256);
         group.reply.body.write(&scope, &mut out);
-        Ack {
+        if !self.failed.is_empty() && !scope.names_failed.get() {
+            return Err(Decline::Refuse(Refusal::Busy(Duration::from_secs(1))));
+        }
+        Ok(Ack {
             status: group.reply.status,
             headers: Vec::new(),
             body: out.into(),
             event: None,
             duplicate: false,
-        }
+        })
     }
 }
 
 struct BatchScope<'a, 'c> {
     call: &'a Call<'c>,
     lists: [(&'static str, String); 4],
+    /// The failed ones were looked at.
+    names_failed: Cell<bool>,
 }
 
 impl Lookup for BatchScope<'_, '_> {
@@ -226,6 +318,9 @@ impl Lookup for BatchScope<'_, '_> {
             return self.call.find(source, path);
         }
         let wanted = path.first()?;
+        if **wanted == *"failed" {
+            self.names_failed.set(true);
+        }
         self.lists
             .iter()
             .find(|(name, _)| **name == **wanted)

@@ -234,6 +234,21 @@ impl From<TooMuch> for Forward {
 }
 
 impl Forward {
+    /// Tidegate would have kept it, had there been room, or a journal that can be written.
+    #[must_use]
+    pub const fn is_for_want_of_room(&self) -> bool {
+        matches!(
+            self,
+            Self::NoRoom
+                | Self::ManyContexts
+                | Self::TooManyStrangers
+                | Self::TooManyUsers
+                | Self::TooManyLanes
+                | Self::LaneFull
+                | Self::NotKept
+        )
+    }
+
     /// The reason's one name.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {

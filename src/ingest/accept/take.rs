@@ -60,6 +60,8 @@ pub(in crate::ingest) struct Arrival {
     pub(in crate::ingest) share: Option<Share>,
     /// What its caller's token is counted by, where that names its user.
     token: Option<Principal>,
+    /// The tokens of its whole batch are taken.
+    pub(super) is_paid: bool,
     /// Its caller's session succeeded another one.
     succession: Option<Succession>,
     /// Its call's span.
@@ -85,6 +87,7 @@ impl Arrival {
             in_time,
             share: None,
             token: claims.and_then(|identity| identity.claiming_token(call.caller)),
+            is_paid: false,
             succession,
             origin: call.origin(),
         }
@@ -320,7 +323,6 @@ impl Acceptor {
         arrival: &mut Arrival,
         looked: Looked,
     ) -> Result<Admission, Decline> {
-        let shared = &self.0;
         let share = arrival.share.take();
         let event = &arrival.event;
         let Looked {
@@ -337,31 +339,35 @@ impl Acceptor {
         arrival.in_time.clone()?;
         self.check_admissible(group, event, is_refused)?;
         let share = share.map_or_else(|| self.share(arrival), Ok)?;
-        if shared.buckets.are_limited() {
-            self.take_token(event, arrival.token, &share)?;
+        if !arrival.is_paid {
+            self.take_tokens(arrival, &share, 1)?;
         }
         Ok(Admission::New(key, share))
     }
 
-    /// Takes a token of the event's payer.
-    fn take_token(
+    /// Takes so many tokens of the event's payer, or none of them.
+    pub(super) fn take_tokens(
         &self,
-        event: &Event,
-        token: Option<Principal>,
+        arrival: &Arrival,
         share: &Share,
+        tokens: u32,
     ) -> Result<(), Decline> {
         let shared = &self.0;
+        if !shared.buckets.are_limited() {
+            return Ok(());
+        }
+        let event = &arrival.event;
         let is_good = shared
             .reputation
             .is_good(event.owner().principal, event.lane.group);
         let payer = Payer::of(
             &event.lane.user,
             &event.owner(),
-            token,
+            arrival.token,
             share.is_strangers(),
             is_good,
         );
-        shared.buckets.take(payer).map_err(|dry| match dry {
+        shared.buckets.take(payer, tokens).map_err(|dry| match dry {
             NoToken::Limited(wait) => Decline::Refuse(Refusal::Limited(wait)),
             NoToken::TooManyUsers => Decline::Forward(Forward::TooManyUsers),
         })
@@ -435,7 +441,7 @@ impl Acceptor {
     }
 
     /// A known event came again.
-    fn repeat(&self, key: SeenKey) {
+    pub(super) fn repeat(&self, key: SeenKey) {
         self.0.admitter.repeat(key);
         self.0.journal.repeat();
     }

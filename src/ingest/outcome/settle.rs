@@ -62,11 +62,20 @@ impl Settle for Settler {
                 outcomes.note_outcome(settled.entry.event(), &settled.outcome);
             }
         }
+        let mut letters = Vec::new();
         self.0.journal.settle_all(
             batch
                 .iter()
-                .map(|settled| (&*settled.entry, self.end(settled, now))),
+                .map(|settled| (&*settled.entry, self.end(settled, now, &mut letters))),
         );
+        // ORDER: when the journal knows them, so that one that is dropped at once is dropped there.
+        let gone: Vec<_> = letters
+            .into_iter()
+            .flat_map(|letter| self.0.dead.bury(letter))
+            .collect();
+        if !gone.is_empty() {
+            self.0.journal.expire_letters(&gone);
+        }
         let notices = self.notices(&batch);
         // ORDER: old before anybody hears of it and asks anew.
         let mut lives = self.0.lives.begin();
@@ -83,16 +92,14 @@ impl Settle for Settler {
 }
 
 impl Settler {
-    /// What the journal needs to know. `now`: Unix milliseconds.
-    fn end(&self, settled: &Settled<Kept>, now: u64) -> End {
+    /// What the journal needs to know. `now`: Unix milliseconds. A dead letter is put to `letters`.
+    fn end(&self, settled: &Settled<Kept>, now: u64, letters: &mut Vec<DeadLetter>) -> End {
         let letter = match &settled.outcome {
             Outcome::Dead(reason) => Some(self.letter(settled, *reason)),
             _ => None,
         };
         let stored = letter.as_ref().map(DeadLetter::stored);
-        let dropped = letter
-            .map(|letter| self.0.dead.bury(letter))
-            .unwrap_or_default();
+        letters.extend(letter);
         let until = |keep: Duration| {
             now.saturating_add(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX))
         };
@@ -104,7 +111,6 @@ impl Settler {
             outcome: settled.outcome.clone(),
             seen,
             letter: stored,
-            dropped,
         }
     }
 

@@ -60,7 +60,7 @@ pub struct LogIndex {
     /// The segments, oldest first.
     pub segments: VecDeque<Begun>,
     /// A file could not be read: what settles its events lies behind it, and must outlive it.
-    pub has_unread: bool,
+    pub unread: usize,
 }
 
 impl LogIndex {

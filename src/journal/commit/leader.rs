@@ -126,6 +126,7 @@ impl<'a, F: Files, T: Ticket> Lead<'a, F, T> {
                 has_events: taken.has_events,
             };
             let began = sync.then(Instant::now);
+            self.shared.health.begin_write();
             let (result, begun) = {
                 let mut writer = self.shared.writer();
                 // Who waits waits for what was written without a sync as well.
@@ -137,6 +138,7 @@ impl<'a, F: Files, T: Ticket> Lead<'a, F, T> {
                 };
                 (result, writer.take_begun())
             };
+            self.shared.health.end_write();
             if let Some(began) = began {
                 self.shared.health.syncs.record(began.elapsed());
             }

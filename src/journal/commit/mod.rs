@@ -247,16 +247,9 @@ impl<F: Files, T: Ticket> Committer<F, T> {
 
     /// Queues what a start owes to what it found: numbers that are missing are gone for good, and
     /// at `disk` what may not be synced is written again, before anything that builds on it.
-    /// `unsynced`: segments that hold something beyond the number `synced`.
-    ///
-    /// # Errors
-    /// A file can't be read any more.
-    pub fn rewrite_unsynced(
-        &self,
-        missing: Vec<Missing>,
-        unsynced: &[u64],
-        synced: u64,
-    ) -> std::io::Result<()> {
+    /// `unsynced`: segments that hold something beyond the number `synced`. One that can't be read any
+    /// more stays, for a later start.
+    pub fn rewrite_unsynced(&self, missing: Vec<Missing>, unsynced: &[u64], synced: u64) {
         self.0.queue().void.extend(missing);
         let again = if self.0.bounds.depth == Depth::Disk {
             unsynced
@@ -264,13 +257,19 @@ impl<F: Files, T: Ticket> Committer<F, T> {
             &[]
         };
         for segment in again {
-            let (bytes, salt) = (
-                self.0.files.read(*segment)?,
-                salt_of(&self.0.epoch, *segment),
-            );
-            rewrite::push_unsynced(&mut self.0.queue(), &self.0.vault, &bytes, salt, synced);
+            let salt = salt_of(&self.0.epoch, *segment);
+            let mut queue = self.0.queue();
+            match self.0.files.read(*segment) {
+                Ok(bytes) => {
+                    rewrite::push_unsynced(&mut queue, &self.0.vault, &bytes, salt, synced);
+                }
+                Err(error) => {
+                    tracing::error!(segment, %error, "a file of the log can't be read any more");
+                    queue.index.unread += 1;
+                    self.0.health.note_unread(1);
+                }
+            }
         }
-        Ok(())
     }
 
     /// Everything that was sent is on the disk, nothing more will be, and the thread ends.

@@ -308,7 +308,7 @@ impl<T> Queue<T> {
         let repeated = repeats != self.repeats;
         self.repeats = repeats;
         self.push_settled();
-        while let Some(gone) = self.index.successors.take_expired(health.now_ms()) {
+        while let Some(gone) = self.index.successors.take_expired(health.expiry_ms()) {
             self.index.remove_succession(gone);
         }
         if health.failure().is_none() {
@@ -362,14 +362,16 @@ impl<T> Queue<T> {
         }
         if !gone.is_empty() {
             self.index.sums.dropped += if for_room { gone.len() as u64 } else { 0 };
-            let gone = DroppedLetters {
-                letters: gone,
-                for_room,
-            };
-            self.push(Kind::Dropped, Flags::default(), |out| {
-                record::put(out, &gone)
-            });
+            self.push_dropped(gone, for_room);
         }
+    }
+
+    /// Says that these letters are gone.
+    pub(super) fn push_dropped(&mut self, letters: Vec<u64>, for_room: bool) {
+        let gone = DroppedLetters { letters, for_room };
+        self.push(Kind::Dropped, Flags::default(), |out| {
+            record::put(out, &gone)
+        });
     }
 
     pub(super) fn declare_void(&mut self, number: u64) {

@@ -4,6 +4,7 @@
 
 use super::queue::Queue;
 use crate::journal::log::frame::{self, Frame, Kind};
+use crate::journal::record;
 use crate::journal::vault::Vault;
 
 /// Queues a frame of an earlier segment as it was, under its number, but sealed as it would be
@@ -40,6 +41,14 @@ pub(super) fn push_unsynced<T>(
         };
         if frame.number > synced && matters {
             push_again(queue, vault, &frame);
+        } else if frame.number > synced
+            && frame.kind == Kind::Event
+            && let Some((letter, _)) = record::keyed(frame.body)
+            && letter > 0
+            && !queue.index.letters.contains_key(&letter)
+        {
+            // The letter that it was goes again as well; what ended it must, too.
+            queue.push_dropped(vec![letter], false);
         }
     }
 }

@@ -35,6 +35,12 @@ pub trait Files: Send + Sync + 'static {
     /// It isn't there, or can't be read.
     fn read(&self, number: u64) -> io::Result<Vec<u8>>;
 
+    /// How many bytes one has room for.
+    ///
+    /// # Errors
+    /// It isn't there, or the file system refuses.
+    fn size(&self, number: u64) -> io::Result<u64>;
+
     /// Everything in one that is there survives a power cut.
     ///
     /// # Errors
@@ -168,6 +174,10 @@ impl Files for Directory {
 
     fn read(&self, number: u64) -> io::Result<Vec<u8>> {
         std::fs::read(self.path_of(number))
+    }
+
+    fn size(&self, number: u64) -> io::Result<u64> {
+        Ok(std::fs::metadata(self.path_of(number))?.len())
     }
 
     fn sync(&self, number: u64) -> io::Result<()> {

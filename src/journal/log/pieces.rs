@@ -122,6 +122,7 @@ mod tests {
             secret: [0; 32],
             next: 1,
             sums: Sums::default(),
+            left_out: None,
         };
         let mut frames = Vec::new();
         for (number, length) in (1..).zip(bodies) {

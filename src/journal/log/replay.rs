@@ -38,6 +38,36 @@ pub struct Replayed {
     pub unreadable: Vec<u64>,
     /// Files that the disk can't read: what is missing may be in them.
     pub unread: Vec<u64>,
+    /// The first and the last number that this process leaves out: those of a file that can't be
+    /// read, behind the last head that was. One that is given twice would end what is in that file.
+    pub left_out: Option<(u64, u64)>,
+    /// Those that earlier processes have left out: not all of them were given.
+    left_out_before: Vec<(u64, u64)>,
+}
+
+/// Bytes of a file of which not even the size can be told: more than any has.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// Numbers of groups that were refused, of which no frame is in a file, of which as many are supposed
+/// for one that can't be read.
+const MOST_VOID: u64 = 1 << 20;
+
+/// More than the numbers that are given in a file of so many bytes.
+const fn most_numbers(size: u64) -> u64 {
+    size / frame::HEADER as u64 + MOST_VOID
+}
+
+/// The disk can't read a file now. What a file system calls that differs (`EIO`, `EUCLEAN`, `EBADMSG`,
+/// `ESTALE`); what isn't the disk's is an error of the start.
+fn is_disks(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let own = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
+    !matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::Interrupted
+    ) && error
+        .raw_os_error()
+        .is_some_and(|number| !own.contains(&number))
 }
 
 impl Replayed {
@@ -78,7 +108,7 @@ struct Segment {
 impl Segment {
     fn head(&self) -> Option<(Frame<'_>, Head)> {
         let frame = frame::open(&self.bytes, HEAD_SALT).filter(|frame| frame.kind == Kind::Head)?;
-        Some((frame, postcard::from_bytes(frame.body).ok()?))
+        Some((frame, Head::read(frame.body)?))
     }
 
     fn is_unused(&self) -> bool {
@@ -107,6 +137,8 @@ pub fn replay<F: Files>(
     let mut given = Live::default();
     let mut epoch = epoch;
     let mut gaps = Vec::new();
+    // Of the files that can't be read, since the last head that could.
+    let mut behind = 0;
     for number in &numbers {
         found.next_segment = number + 1;
         let segment = match files.read(*number) {
@@ -114,8 +146,9 @@ pub fn replay<F: Files>(
                 number: *number,
                 bytes,
             },
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+            Err(error) if is_disks(&error) => {
                 found.unread.push(*number);
+                behind += most_numbers(files.size(*number).unwrap_or(MOST_BYTES));
                 continue;
             }
             Err(error) => return Err(error),
@@ -124,7 +157,12 @@ pub fn replay<F: Files>(
             found.unused.push(*number);
             continue;
         }
-        let own = segment.head().map(|(_, head)| head.epoch);
+        let head = segment.head().map(|(_, head)| head);
+        if let Some(head) = &head {
+            behind = 0;
+            found.left_out_before.extend(head.left_out);
+        }
+        let own = head.map(|head| head.epoch);
         epoch = epoch.or(own).or_else(|| find_epoch(files, &numbers));
         let is_newest = numbers.last() == Some(number);
         gaps.extend(read_segment(
@@ -135,8 +173,17 @@ pub fn replay<F: Files>(
             &mut visit,
         ));
     }
+    if behind > 0 {
+        found.left_out = Some((found.next, found.next + behind - 1));
+        found.next += behind;
+    }
+    found.left_out_before.sort_unstable();
+    found.left_out_before.dedup();
+    let left_out: Vec<_> = (found.left_out_before.iter().chain(&found.left_out))
+        .copied()
+        .collect();
     let base = found.base.unwrap_or(found.next);
-    for missing in missing(&given, base, found.next) {
+    for missing in missing(&given, base, found.next, &left_out) {
         // One stretch may be of both kinds.
         let Missing { first, last } = missing;
         if first <= found.synced {
@@ -272,9 +319,14 @@ fn note(frame: &Frame<'_>, found: &mut Replayed, given: &mut Live) {
     }
 }
 
-fn missing(given: &Live, base: u64, next: u64) -> Vec<Missing> {
+fn missing(given: &Live, base: u64, next: u64, left_out: &[(u64, u64)]) -> Vec<Missing> {
     let mut out: Vec<Missing> = Vec::new();
-    for number in (base..next).filter(|number| !given.contains(*number)) {
+    let is_left_out = |number: u64| {
+        let mut ranges = left_out.iter();
+        ranges.any(|(first, last)| (*first..=*last).contains(&number))
+    };
+    let unknown = |number: &u64| !given.contains(*number) && !is_left_out(*number);
+    for number in (base..next).filter(unknown) {
         match out.last_mut().filter(|missing| missing.last + 1 == number) {
             Some(missing) => missing.last = number,
             None => out.push(Missing {

@@ -31,9 +31,43 @@ pub struct Head {
     pub next: u64,
     /// The sums before its first frame.
     pub sums: Sums,
+    /// The first and the last number that the process left out at its start: they may be in a file
+    /// that could not be read.
+    pub left_out: Option<(u64, u64)>,
+}
+
+/// As it was before numbers were left out.
+#[derive(Deserialize)]
+struct EarlierHead {
+    epoch: [u8; 16],
+    secret: [u8; 32],
+    next: u64,
+    sums: Sums,
 }
 
 impl Head {
+    /// What the first frame of a segment says. An earlier binary reads it too: it passes over what
+    /// is behind the sums.
+    pub(super) fn read(body: &[u8]) -> Option<Self> {
+        let now = || postcard::from_bytes::<Self>(body).ok();
+        let earlier = || {
+            let EarlierHead {
+                epoch,
+                secret,
+                next,
+                sums,
+            } = postcard::from_bytes(body).ok()?;
+            Some(Self {
+                epoch,
+                secret,
+                next,
+                sums,
+                left_out: None,
+            })
+        };
+        now().or_else(earlier)
+    }
+
     /// The first frame of a segment.
     pub(super) fn frame(&self, first: u64, synced: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -76,4 +110,45 @@ pub struct Full<File> {
     pub file: Arc<File>,
     /// The last number in it.
     pub last: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In a head of its own, and in one that an earlier or a later binary wrote.
+    #[test]
+    fn heads_of_other_binaries_are_read() {
+        #[derive(Serialize)]
+        struct Earlier {
+            epoch: [u8; 16],
+            secret: [u8; 32],
+            next: u64,
+            sums: Sums,
+        }
+        let head = Head {
+            epoch: [1; 16],
+            secret: [2; 32],
+            next: 300,
+            sums: Sums {
+                accepted: 7,
+                ..Sums::default()
+            },
+            left_out: Some((200, 290)),
+        };
+        let written = postcard::to_allocvec(&head).unwrap();
+        assert_eq!(Head::read(&written), Some(head));
+        let earlier = Earlier {
+            epoch: head.epoch,
+            secret: head.secret,
+            next: head.next,
+            sums: head.sums,
+        };
+        let left_out = None;
+        let earlier = postcard::to_allocvec(&earlier).unwrap();
+        assert_eq!(Head::read(&earlier), Some(Head { left_out, ..head }));
+        assert!(written.starts_with(&earlier), "the earlier binary reads it");
+        assert_eq!(Head::read(&[written, vec![1, 2]].concat()), Some(head));
+        assert_eq!(Head::read(&earlier[..earlier.len() - 1]), None);
+    }
 }

@@ -53,6 +53,8 @@ pub struct DiskState {
     pub names_fail: bool,
     /// No file can be made.
     pub full: bool,
+    /// A write that comes while a test holds this waits for it.
+    pub gate: Arc<Mutex<()>>,
     /// It is full in the next process, too.
     pub stays_full: bool,
 }
@@ -188,6 +190,12 @@ impl Files for SimulatedDisk {
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    fn size(&self, number: u64) -> io::Result<u64> {
+        let disk = self.0.lock();
+        let content = disk.files.get(&number).ok_or(io::ErrorKind::NotFound)?;
+        Ok(content.size)
+    }
+
     fn sync(&self, number: u64) -> io::Result<()> {
         SimulatedFile(self.clone(), number).sync()
     }
@@ -223,6 +231,8 @@ impl Files for SimulatedDisk {
 
 impl SegmentFile for SimulatedFile {
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let gate = Arc::clone(&self.0.0.lock().gate);
+        drop(gate.lock());
         let mut disk = self.0.0.lock();
         let fails = disk.writes_fail;
         let content = disk.files.get_mut(&self.1).ok_or_else(io_failure)?;

@@ -104,7 +104,7 @@ impl<F: Files> Spares<F> {
             return Ok(());
         }
         if is_small {
-            self.drop_from(0);
+            return self.make_large(fits);
         }
         let before = self.ready.len();
         let made = (|| {
@@ -119,6 +119,19 @@ impl<F: Files> Spares<F> {
             self.files.sync_directory()
         })();
         made.inspect_err(|_| self.drop_from(before))
+    }
+
+    /// One that fits, in the place of all that are ready. ORDER: these go when it is there: on a disk
+    /// that is nearly full they are the room in which the log can shrink.
+    fn make_large(&mut self, fits: u64) -> io::Result<()> {
+        let before = self.ready.len();
+        let made = self.make(fits.max(self.segment_size));
+        made.and_then(|()| self.files.sync_directory())
+            .inspect_err(|_| self.drop_from(before))?;
+        let large = self.ready.split_off(before);
+        self.drop_from(0);
+        self.ready = large;
+        Ok(())
     }
 
     /// Files that were never written go, but for so many; a start deletes what can't be deleted now.
@@ -136,6 +149,25 @@ impl<F: Files> Spares<F> {
 mod tests {
     use super::super::simulated_disk::SimulatedDisk;
     use super::*;
+
+    #[test]
+    fn on_a_full_disk_small_files_stay_where_no_larger_one_can_be_made() {
+        let disk = SimulatedDisk::default();
+        let mut spares = Spares::new(Arc::new(disk.clone()), 100, 1);
+        spares.make_ready(SPARES, 50).unwrap();
+        disk.0.lock().full = true;
+        spares.make_ready(SPARES, 500).unwrap_err();
+        assert_eq!(spares.ready.len(), SPARES, "what makes room can be written");
+        disk.0.lock().full = false;
+        spares.make_ready(SPARES, 500).unwrap();
+        let large = spares.take().unwrap();
+        assert!(large.size >= 500, "{}", large.size);
+        assert_eq!(
+            disk.list().unwrap(),
+            [large.segment],
+            "the small ones are gone"
+        );
+    }
 
     #[test]
     fn on_a_full_disk_the_file_stays_that_is_ready() {

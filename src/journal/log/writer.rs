@@ -72,6 +72,8 @@ pub struct Origin {
     pub synced: u64,
     /// The sums.
     pub sums: Sums,
+    /// The first and the last number that were left out, if any were.
+    pub left_out: Option<(u64, u64)>,
 }
 
 /// Writes groups, one after the other.
@@ -94,6 +96,7 @@ pub struct Writer<F: Files> {
     /// The last number that survives a power cut.
     synced: u64,
     last: u64,
+    left_out: Option<(u64, u64)>,
     begun: Vec<Begun>,
     full: Vec<Full<F::File>>,
     given_up: u64,
@@ -116,6 +119,7 @@ impl<F: Files> Writer<F> {
             last,
             synced,
             sums,
+            left_out,
         } = origin;
         Self {
             spares: Spares::new(Arc::clone(&files), segment_size, next_segment),
@@ -130,6 +134,7 @@ impl<F: Files> Writer<F> {
             sums,
             synced,
             last,
+            left_out,
             begun: Vec::new(),
             full: Vec::new(),
             given_up: 0,
@@ -338,6 +343,7 @@ impl<F: Files> Writer<F> {
             secret: self.secret,
             next: self.last + 1,
             sums: self.sums_before,
+            left_out: self.left_out,
         };
         let bytes = head.frame(first, self.synced);
         let (salt, at, file) = (

@@ -72,6 +72,7 @@ pub(super) fn examine<F: Files>(
         last: replayed.next - 1,
         synced: replayed.synced,
         sums,
+        left_out: replayed.left_out,
     };
     let findings = describe_damage(&replayed, bad);
     let missing = replayed.damaged.iter().chain(&replayed.lost).copied();
@@ -120,7 +121,7 @@ fn build_index(reading: &Reading<'_>, replayed: &Replayed) -> (LogIndex, Context
     let mut index = LogIndex::default();
     (index.sums, index.next, index.seen) = (reading.sums, replayed.next, reading.settled.len());
     index.segments = replayed.segments.iter().copied().collect();
-    index.has_unread = !replayed.unread.is_empty();
+    index.unread = replayed.unread.len();
     index.events.begin_at(
         index
             .segments

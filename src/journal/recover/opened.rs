@@ -104,17 +104,11 @@ impl<F: Files> Opened<F> {
         &self.index.successors
     }
 
-    /// The refusals of principals that have pending events for the service, as far as they are
-    /// remembered at `now`, Unix milliseconds. `groups`: names in the order of the configuration.
-    pub fn refusals(
-        &self,
-        groups: &[Arc<str>],
-        now: u64,
-    ) -> impl Iterator<Item = (Principal, Refusal)> {
-        let standing = self
-            .refusals
-            .iter()
-            .filter(move |record| record.until_ms > now);
+    /// The refusals of principals that have pending events for the service, however long ago they
+    /// were: the time of such an event begins anew, and so does theirs (P3). `groups`: names in the
+    /// order of the configuration.
+    pub fn refusals(&self, groups: &[Arc<str>]) -> impl Iterator<Item = (Principal, Refusal)> {
+        let standing = self.refusals.iter();
         let standing = standing.filter(|record| self.index.refusals.has_events(record.principal()));
         standing.map(move |record| {
             let index = |name: &String| {
@@ -124,13 +118,12 @@ impl<F: Files> Opened<F> {
                     .map(GroupIndex)
             };
             let lifted = record.lifted.iter().filter_map(index).collect();
-            let life = Duration::from_millis(record.until_ms - now);
             (
                 record.principal(),
                 Refusal {
                     is_unknown: record.is_unknown,
                     lifted,
-                    life,
+                    life: Duration::MAX,
                 },
             )
         })

@@ -45,6 +45,7 @@ impl<F: Files> Opened<F> {
     ) -> std::io::Result<Journal<T, F>> {
         let health = Arc::new(Health::new(clock.clone()));
         let active = ActiveFamilies::new(Instant::now(), memory.events, self.has_events());
+        health.note_unread(self.index.unread);
         let dead = self.place_pending(groups, &tails, (&health, &clock), place);
         self.sync_segments();
         let Self {
@@ -96,7 +97,7 @@ impl<F: Files> Opened<F> {
             writer,
         ));
         let committer = Committer::new(Arc::clone(&shared));
-        committer.rewrite_unsynced(missing, &unsynced, origin.synced)?;
+        committer.rewrite_unsynced(missing, &unsynced, origin.synced);
         committer.restate_refusals(&refusals);
         committer.settle_all(dead);
         committer.drop_letters(&forgotten, true);

@@ -81,7 +81,7 @@ impl Draft {
         draft
     }
 
-    fn doubt(&mut self, subject: &str, text: &str) {
+    pub(super) fn doubt(&mut self, subject: &str, text: &str) {
         self.doubts.push((subject.to_owned(), text.to_owned()));
     }
 

@@ -11,6 +11,7 @@ use super::reads;
 use super::routes::{Call, Route, gather_routes};
 use super::verdict::{self, Reason};
 use super::{NotProposed, Options, Proposal, Proposed, Unknown};
+use crate::route::Pattern;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -192,6 +193,53 @@ impl Survey {
                     self.refuse(route, Reason::NothingVaries);
                 }
                 None => self.drafts.push(draft),
+            }
+        }
+        self.doubt_wide_patterns(routes, exchanges, &batched);
+    }
+
+    /// A pattern that takes calls of other routes too is no proposal to switch on: these would be
+    /// acknowledged as events.
+    fn doubt_wide_patterns(
+        &mut self,
+        routes: &[Route<'_>],
+        exchanges: &[Exchange],
+        batched: &HashSet<usize>,
+    ) {
+        // An exact path is tried before any pattern.
+        let drafted = self.drafts.iter().map(|draft| draft.route);
+        let exact: HashSet<(&str, String)> = drafted
+            .chain(batched.iter().copied())
+            .filter_map(|index| routes.get(index))
+            .map(|route| (route.method, route.pattern()))
+            .collect();
+        for draft in &mut self.drafts {
+            let Some(route) = routes.get(draft.route) else {
+                continue;
+            };
+            let Ok(pattern) = Pattern::parse(&draft.path) else {
+                continue;
+            };
+            let is_other = |exchange: &&Exchange| {
+                let others = || {
+                    !route
+                        .calls
+                        .iter()
+                        .any(|call| std::ptr::eq(*call, *exchange))
+                };
+                exchange.method == draft.method
+                    && pattern.matches(&exchange.path, false).is_some()
+                    && !exact.contains(&(&*exchange.method, exchange.path.clone()))
+                    && others()
+            };
+            if !pattern.is_exact()
+                && let Some(other) = exchanges.iter().find(is_other)
+            {
+                let shown = routes
+                    .iter()
+                    .find(|route| route.calls.iter().any(|call| std::ptr::eq(*call, other)));
+                let shown = shown.map_or_else(|| "another route".to_owned(), Route::pattern);
+                draft.doubt("path", &format!("it takes calls of {shown} too"));
             }
         }
     }

@@ -119,12 +119,7 @@ impl DeadLetters {
     /// All that are kept and meant, oldest first.
     #[must_use]
     pub fn list(&self, meant: &Selection) -> Vec<Shown> {
-        let pile = self.pile.lock();
-        let letters = pile.letters.values().map(|kept| &kept.letter);
-        letters
-            .filter(|letter| meant.holds(letter))
-            .map(DeadLetter::show)
-            .collect()
+        self.find(meant).iter().map(DeadLetter::show).collect()
     }
 
     /// Those of them that were given up last, at most so many, oldest first.
@@ -139,14 +134,18 @@ impl DeadLetters {
             .collect();
         by_death.sort_unstable_by_key(|(died, key, _)| (*died, *key));
         let newest = by_death.len().saturating_sub(most);
-        by_death
+        let newest: Vec<DeadLetter> = by_death
             .iter()
             .skip(newest)
-            .map(|(_, _, letter)| letter.show())
-            .collect()
+            .map(|(_, _, letter)| (*letter).clone())
+            .collect();
+        // What they say is unpacked without the lock: outcomes wait for it.
+        drop(by_death);
+        drop(pile);
+        newest.iter().map(DeadLetter::show).collect()
     }
 
-    /// The letters that are meant, oldest first.
+    /// The letters that are meant, oldest first. Clones share their memory.
     #[must_use]
     pub fn find(&self, meant: &Selection) -> Vec<DeadLetter> {
         let pile = self.pile.lock();

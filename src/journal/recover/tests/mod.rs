@@ -277,9 +277,7 @@ fn start_log(opened: Opened<SimulatedDisk>, depth: Depth) -> Running {
     );
     let shared = Arc::new(shared);
     let committer = Committer::new(Arc::clone(&shared));
-    committer
-        .rewrite_unsynced(missing, &unsynced, origin.synced)
-        .unwrap();
+    committer.rewrite_unsynced(missing, &unsynced, origin.synced);
     committer.restate_refusals(&refusals);
     let mut thread = WriterThread::new(Arc::clone(&shared), None, 0);
     thread.fills = depth == Depth::Disk;
@@ -546,7 +544,7 @@ impl World {
     /// What a start finds of refusals is what was known. `is_exact`: no outcome and no success that
     /// was not synced is lost.
     fn check_refusals(&mut self, opened: &Opened<SimulatedDisk>, whole: bool, is_exact: bool) {
-        let found: BTreeMap<Principal, Refusal> = opened.refusals(&groups(), 1).collect();
+        let found: BTreeMap<Principal, Refusal> = opened.refusals(&groups()).collect();
         for who in 0..3 {
             let principal = principal(who);
             let is_pending = self

@@ -148,7 +148,6 @@ async fn a_start_on_a_full_disk_brings_back_what_is_there_and_refuses_until_ther
         outcome: Outcome::Accepted,
         seen: None,
         letter: None,
-        dropped: Vec::new(),
     };
     journal.settle_all([(&*journaled, end)].into_iter());
     assert_eq!((journal.held(), journal.health().is_low()), (0, true));
@@ -184,7 +183,6 @@ async fn a_failed_write_is_over_when_the_disk_is_well_again_and_nothing_that_was
             outcome: Outcome::Accepted,
             seen: None,
             letter: None,
-            dropped: Vec::new(),
         };
         journal.settle_all([(&*journaled, end)].into_iter());
         (disk.0.lock().writes_fail, disk.0.lock().syncs_fail) = (None, false);

@@ -48,7 +48,7 @@ fn a_refusal_is_kept_with_what_it_holds_and_of_no_other_caller() {
     let mut world = World::new(Depth::Disk);
     let standing = |world: &World| {
         look_through(&world.disk)
-            .refusals(&groups(), 1)
+            .refusals(&groups())
             .map(|(who, _)| who)
             .collect::<Vec<_>>()
     };
@@ -107,7 +107,7 @@ fn an_outcome_that_went_with_the_power_leaves_its_callers_refusal() {
     lead_if_free(&first);
     let mut opened = look_through(&disk);
     let known = Known::default();
-    known.0.lock().extend(opened.refusals(&groups(), 1));
+    known.0.lock().extend(opened.refusals(&groups()));
     assert!(known.refusal_of(principal(1)).is_some());
     opened.ask_refusals(Arc::new(known), &groups());
     let (later, ..) = start_log(opened, Depth::Disk);
@@ -592,6 +592,123 @@ fn while_a_file_cannot_be_read_none_behind_it_goes() {
     assert_eq!(first(&world), unread);
     world.run(&Action::Chores);
     assert_ne!(first(&world), unread, "it is read and reclaimed");
+}
+
+/// What a later process keeps under a number of it would be taken for the same frame, written again,
+/// and passed over as soon as the file can be read.
+#[test]
+fn while_the_newest_file_cannot_be_read_no_number_in_it_is_given_again() {
+    let mut world = World::new(Depth::Disk);
+    let newest = |world: &World| world.shared.queue().index.segments.back().unwrap().segment;
+    world.run(&Action::Append(1));
+    let first = newest(&world);
+    while newest(&world) == first {
+        world.run(&Action::Append(1));
+    }
+    let unread = newest(&world);
+    world.disk.0.lock().unread = Some(unread);
+    let opened = look_through(&world.disk);
+    assert_eq!(opened.index.unread, 1);
+    world.start(opened);
+    world.run(&Action::Append(9));
+    world.settle(u8::try_from(world.pending.len() - 1).unwrap(), false);
+    lead_if_free(&world.shared);
+    // One jump is enough: the next head says where the numbers go on.
+    let left_out = look_through(&world.disk).origin.last;
+    world.start(look_through(&world.disk));
+    world.run(&Action::Append(1));
+    assert!(
+        world.last_seq < left_out + 100,
+        "{} {left_out}",
+        world.last_seq
+    );
+    world.disk.0.lock().unread = None;
+    for _ in 0..2 {
+        let opened = look_through(&world.disk);
+        let owed: Vec<u64> = world.owed.keys().copied().collect();
+        let found: Vec<u64> = opened.pending.iter().map(|(seq, ..)| *seq).collect();
+        assert_eq!(found, owed);
+        assert!(opened.missing.is_empty(), "{:?}", opened.missing);
+        assert!(opened.findings.is_empty(), "{:?}", opened.findings);
+        world.start(opened);
+        world.run(&Action::Append(1));
+    }
+}
+
+#[test]
+fn while_the_disk_does_not_answer_events_are_refused_and_it_is_told() {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build().unwrap();
+    let _entered = runtime.enter();
+    let mut world = World::new(Depth::Process);
+    let (health, gate) = {
+        let health = Arc::clone(&world.shared.health);
+        (health, Arc::clone(&world.disk.0.lock().gate))
+    };
+    let held = gate.lock();
+    let shared = Arc::clone(&world.shared);
+    let hanging = std::thread::spawn(move || {
+        shared.queue().push_sums();
+        lead_if_free(&shared);
+    });
+    while health.stalled().is_none() {
+        runtime.block_on(tokio::time::advance(Duration::from_secs(1)));
+        std::thread::yield_now();
+    }
+    assert!(health.failure().unwrap().contains("has not answered"));
+    assert!(!health.takes_events());
+    world.run(&Action::Append(1));
+    assert!(world.owed.is_empty(), "its call is forwarded");
+    drop(held);
+    hanging.join().unwrap();
+    assert_eq!(health.failure(), None);
+    world.run(&Action::Append(1));
+    assert_eq!(world.owed.len(), 1);
+}
+
+#[test]
+fn a_letter_that_was_replayed_stays_away_when_the_next_process_syncs() {
+    let mut world = World::new(Depth::Process);
+    world.run(&Action::Append(1));
+    world.settle(0, true);
+    world.run(&Action::Replay(0));
+    world.settle(0, false);
+    lead_if_free(&world.shared);
+    assert_eq!(look_through(&world.disk).dead(), 0);
+    world.depth = Depth::Disk;
+    let first = world.shared.queue().index.segments[0].segment;
+    world.start(look_through(&world.disk));
+    while world.shared.queue().index.segments[0].segment == first {
+        world.run(&Action::Append(1));
+        world.settle(0, false);
+        world.run(&Action::Chores);
+    }
+    assert_eq!(look_through(&world.disk).dead(), 0, "what ended it is gone");
+}
+
+/// A process that was away for longer than a refusal is remembered, or whose clock says so.
+#[test]
+fn a_refusal_stands_for_the_events_that_it_holds_whatever_the_clock_says() {
+    let disk = SimulatedDisk::default();
+    let (first, ..) = start_log(look_through(&disk), Depth::Disk);
+    let fingerprint = Fingerprint([1; 16]);
+    let event = event(1, 1);
+    let sealed = first.vault().seal(&event.context).unwrap();
+    first.queue().push(Kind::Context, Flags::default(), |out| {
+        record::put_context(out, fingerprint, &sealed)
+    });
+    let draft = first.draft(record::bytes(&Record::of(&event, "progress", seen(1))));
+    first.queue().push(Kind::Event, draft.flags, |out| {
+        record::put_keyed(out, 0, &draft.body)
+    });
+    let long_ago = RefusalRecord::new(principal(1), 1, true, Vec::new());
+    first.queue().push(Kind::Refusal, Flags::default(), |out| {
+        record::put(out, &long_ago)
+    });
+    lead_if_free(&first);
+    let opened = look_through(&disk);
+    let standing: Vec<_> = opened.refusals(&groups()).map(|(who, _)| who).collect();
+    assert_eq!(standing, [principal(1)]);
 }
 
 /// Later writes may reach the disk before earlier ones.
