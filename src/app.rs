@@ -35,7 +35,7 @@ use shared::Shared;
 use staged::Staged;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tasks::watched;
+use tasks::{wake_beside, watched};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -146,6 +146,9 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         max_connections: config.server.max_connections,
     });
 
+    if durability == Durability::Process {
+        wake_beside(handles.operations.watch_journal())?;
+    }
     let mut others = spawn_event_path(event_tasks, &drain);
     // Not watched: nothing that a call needs fails with it.
     others.push(tokio::spawn(live_task.run()));

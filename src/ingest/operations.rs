@@ -10,8 +10,8 @@ use crate::event::UserId;
 use crate::journal::health::Health;
 use crate::memory::Usage;
 use crate::metrics::Ledger;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -106,6 +106,12 @@ impl Operations {
     #[must_use]
     pub(crate) fn changing_parts(&self) -> Vec<String> {
         self.0.changes.warned()
+    }
+
+    /// How the journal is, as long as there is one.
+    #[must_use]
+    pub(crate) fn watch_journal(&self) -> Weak<Health> {
+        Arc::downgrade(self.0.journal.health())
     }
 
     /// How the journal is.

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A write that has taken this long is taken for one that doesn't end: a disk behind a network that
-/// went away, or a device that hangs.
+/// What has waited this long to be written is taken for waiting on a disk that doesn't answer: one
+/// behind a network that went away, or a device that hangs.
 pub const STALL: Duration = Duration::from_secs(5);
 
 /// When the health was made.
@@ -35,9 +35,10 @@ pub struct Health {
     pub syncs: Latencies,
     is_low: AtomicBool,
     is_failing: AtomicBool,
-    /// When the write that runs began, milliseconds after this was made, and one; 0: none does.
-    writing: AtomicU64,
-    /// It was told that the write that runs takes too long.
+    /// Since when something waits to be written, milliseconds after this was made, and one; 0: nothing
+    /// does, as far as is known.
+    waiting: AtomicU64,
+    /// It was told that it waits too long.
     is_told: AtomicBool,
     /// Files of the log that could not be read at the start.
     unread: AtomicU64,
@@ -145,27 +146,46 @@ impl Health {
         self.unread.load(Ordering::Relaxed)
     }
 
-    /// A write begins.
-    pub fn begin_write(&self) {
-        let since = self.made.0.elapsed().as_millis();
-        let since = u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1);
-        self.writing.store(since, Ordering::Relaxed);
+    fn mark(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.made.0).as_millis();
+        u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1)
     }
 
-    /// It has ended, well or not.
+    /// Something waits to be written from now on: the thread that is to write may be held up by the
+    /// disk before it comes to that.
+    pub fn begin_wait(&self, now: Instant) {
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            self.waiting.store(self.mark(now), Ordering::Relaxed);
+        }
+    }
+
+    /// A write begins.
+    pub fn begin_write(&self) {
+        self.waiting
+            .store(self.mark(Instant::now()), Ordering::Relaxed);
+    }
+
+    /// It has ended, well or not. What came meanwhile is marked by its own write, or by the next that
+    /// comes.
     pub fn end_write(&self) {
-        self.writing.store(0, Ordering::Relaxed);
+        self.waiting.store(0, Ordering::Relaxed);
         if self.is_told.swap(false, Ordering::Relaxed) {
             tracing::info!("the journal's disk answers again");
         }
     }
 
-    /// How long the write that runs has taken, if that is too long.
+    /// How long something has waited to be written.
+    #[must_use]
+    pub fn waited(&self) -> Option<Duration> {
+        let since = self.waiting.load(Ordering::Relaxed).checked_sub(1)?;
+        let began = self.made.0 + Duration::from_millis(since);
+        Some(Instant::now().saturating_duration_since(began))
+    }
+
+    /// The same, if that is too long.
     #[must_use]
     pub fn stalled(&self) -> Option<Duration> {
-        let since = self.writing.load(Ordering::Relaxed).checked_sub(1)?;
-        let began = self.made.0 + Duration::from_millis(since);
-        let taken = Instant::now().saturating_duration_since(began);
+        let taken = self.waited()?;
         if taken < STALL {
             return None;
         }
@@ -178,7 +198,7 @@ impl Health {
         Some(taken)
     }
 
-    /// Why the last write failed, if it did, or that the one that runs doesn't end.
+    /// Why the last write failed, if it did, or that the disk doesn't answer.
     #[must_use]
     pub fn failure(&self) -> Option<Arc<str>> {
         if let Some(taken) = self.stalled() {

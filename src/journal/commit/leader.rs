@@ -85,6 +85,7 @@ pub(super) fn add_fence<F: Files, T: Ticket>(
         return passed;
     }
     queue.fences.push(fence);
+    shared.health.begin_wait(Instant::now());
     write_or_wake(shared, queue);
     passed
 }

@@ -118,12 +118,14 @@ impl<F: Files, T: Ticket> Committer<F, T> {
         });
         queue.index.insert_event(Kept { number: seq, size });
         queue.has_events = true;
+        let since = Instant::now();
+        self.0.health.begin_wait(since);
         let journaled = Box::new(Journaled {
             seq,
             size,
             event,
             ticket,
-            since: Instant::now(),
+            since,
         });
         if let Some(principal) = journaled.for_service() {
             // ORDER: in the same group as the event.
