@@ -2,8 +2,9 @@
 //! and the monotonic clock that stored responses age by. Windows and retries use
 //! `tokio::time::Instant` directly (ruling 8).
 
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
@@ -13,12 +14,24 @@ pub struct Clock {
     wall: Option<Arc<dyn Fn() -> SystemTime + Send + Sync>>,
     /// How far the monotonic clock is ahead of the system's, milliseconds.
     ahead: Arc<AtomicU64>,
-    /// When both clocks were first looked at together.
-    first: Arc<OnceLock<(SystemTime, Instant)>>,
+    /// How the clocks stand to each other. Locked for a look.
+    both: Arc<Mutex<Option<Both>>>,
+}
+
+/// How the time of day stands to the monotonic clock.
+#[derive(Debug, Clone, Copy)]
+struct Both {
+    /// They were looked at together: each then.
+    wall: SystemTime,
+    instant: Instant,
+    /// Since when the time of day is further ahead than by [`DRIFT`].
+    ahead_since: Option<Instant>,
 }
 
 /// How far the time of day may run ahead of the monotonic clock before that is a jump.
 const DRIFT: Duration = Duration::from_mins(5);
+/// A jump that has lasted this long was right: the clock was wrong before, or the machine slept.
+const BELIEVED: Duration = Duration::from_hours(1);
 
 impl Clock {
     /// A clock that a test or a simulation drives.
@@ -35,14 +48,33 @@ impl Clock {
         self.wall.as_ref().map_or_else(SystemTime::now, |now| now())
     }
 
-    /// The time of day, but never far ahead of what has passed since this was asked first: what is
-    /// kept for days must not be thrown away for a clock that jumps for a moment (ruling 8).
+    /// The time of day, but a jump ahead is believed when it has lasted for an hour: what is kept for
+    /// days must not be thrown away for a clock that is wrong for a moment (ruling 8).
     #[must_use]
     pub fn expiry(&self) -> SystemTime {
         let (now, instant) = (self.now(), self.instant());
-        let (wall, began) = *self.first.get_or_init(|| (now, instant));
-        let passed = instant.saturating_duration_since(began);
-        now.min(wall + passed + DRIFT)
+        let mut both = self.both.lock();
+        let known = both.get_or_insert(Both {
+            wall: now,
+            instant,
+            ahead_since: None,
+        });
+        let passed = instant.saturating_duration_since(known.instant);
+        let latest = known.wall + passed + DRIFT;
+        if now <= latest {
+            known.ahead_since = None;
+            return now;
+        }
+        let since = *known.ahead_since.get_or_insert(instant);
+        if instant.saturating_duration_since(since) < BELIEVED {
+            return latest;
+        }
+        *known = Both {
+            wall: now,
+            instant,
+            ahead_since: None,
+        };
+        now
     }
 
     /// The monotonic time.
@@ -131,12 +163,21 @@ mod tests {
         assert_eq!(clock.expiry(), start + DRIFT);
         assert_eq!(clock.now(), start + Duration::from_hours(24 * 40));
         // Both go on together, and a clock that was set back is believed.
-        tokio::time::advance(Duration::from_hours(2)).await;
-        let now = start + Duration::from_hours(2);
+        tokio::time::advance(BELIEVED / 2).await;
+        let now = start + BELIEVED / 2;
         assert_eq!(clock.expiry(), now + DRIFT);
         for seconds in [0, 10] {
             *wall.lock() = now - Duration::from_secs(seconds);
             assert_eq!(clock.clone().expiry(), now - Duration::from_secs(seconds));
+        }
+        // One that stays where it has jumped to was right: it jumps no more.
+        let day = Duration::from_hours(24);
+        *wall.lock() = now + day;
+        assert_eq!(clock.expiry(), now + DRIFT);
+        for hours in 1..3 {
+            tokio::time::advance(BELIEVED).await;
+            *wall.lock() = now + day + BELIEVED * hours;
+            assert_eq!(clock.expiry(), now + day + BELIEVED * hours);
         }
     }
 }

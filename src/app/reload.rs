@@ -43,16 +43,18 @@ pub(super) struct Parts {
     pub(super) guard: Option<Arc<Guard>>,
 }
 
-/// Sections that say whose events share a batch, and where it goes. While one of them waits for the
+/// Sections that say which calls are events, what shares a batch, and where it goes. While one of them waits for the
 /// restart, no mode changes so that more calls are acknowledged: the file as a whole says how.
-const GROUNDS: [&str; 9] = [
+const GROUNDS: [&str; 11] = [
     "batch",
     "cors",
     "delivery",
+    "event",
     "identity",
     "journal",
     "limits",
     "migration",
+    "server",
     "shadow",
     "upstream",
 ];

@@ -122,6 +122,8 @@ impl Forwarder {
             Ok(held) => held,
             Err(refusal) => return self.answers.refuse(&parts, &refusal),
         };
+        let is_full = why.is_some_and(Forward::is_for_want_of_room);
+        let head = is_full.then(|| parts.clone());
         let stale = Stale::new(&self.tags, &self.notices, touches.keys.view, touches.tags);
         let mut passing = pin!(self.pass(
             Request::from_parts(parts, body),
@@ -157,14 +159,13 @@ impl Forwarder {
         {
             self.standing.refuse(principal).await;
         }
-        let is_full = why.is_some_and(Forward::is_for_want_of_room);
-        let mut response = response.unwrap_or_else(|error| {
-            if is_full && !error.may_have_arrived() {
-                // P1: neither kept nor forwarded.
-                reply::refuse(&Refusal::Busy(Duration::from_secs(1)))
-            } else {
-                fail(&error)
+        let mut response = response.unwrap_or_else(|error| match &head {
+            // P1: neither kept nor forwarded.
+            Some(parts) if error.is_unreached() => {
+                let wait = Duration::from_secs(1);
+                self.answers.refuse(parts, &Refusal::Busy(wait))
             }
+            _ => fail(&error),
         });
         if let Some(why) = why.filter(|_| self.explain) {
             response

@@ -17,6 +17,10 @@ const QUARANTINE: &str = "quarantine";
 /// must not cost them.
 const ORIGIN: &str = "ORIGIN";
 const NEW_ORIGIN: &str = "ORIGIN.new";
+/// Holds the number at which a process began that left some out, since they may be in a file that it
+/// could not read: its own file may be the next that can't be.
+const NEXT: &str = "NEXT";
+const NEW_NEXT: &str = "NEXT.new";
 /// What the format's mark is called until it is whole.
 const NEW_FORMAT: &str = "FORMAT.new";
 
@@ -43,12 +47,14 @@ pub fn make_private(path: &Path) -> Result<(), OpenError> {
 pub fn refuse_others(path: &Path) -> Result<(), OpenError> {
     // A volume of its own may begin with `lost+found`; the others are of a start that was cut off
     // before its mark was whole.
-    const OURS: [&str; 10] = [
+    const OURS: [&str; 12] = [
         LOCK_FILE,
         FORMAT_FILE,
         NEW_FORMAT,
         ORIGIN,
         NEW_ORIGIN,
+        NEXT,
+        NEW_NEXT,
         LOG,
         QUARANTINE,
         "modes.json",
@@ -226,6 +232,26 @@ pub fn keep_origin(path: &Path, origin: &([u8; 16], [u8; 32])) -> Result<(), Ope
         }
         kept => kept,
     }
+}
+
+/// The least number that may be given, as far as one was kept.
+#[must_use]
+pub fn known_next(path: &Path) -> u64 {
+    let text = std::fs::read_to_string(path.join(NEXT));
+    let number = text.ok().and_then(|text| text.trim().parse().ok());
+    number.unwrap_or(0)
+}
+
+/// Keeps it.
+///
+/// # Errors
+/// The file system refuses.
+pub fn keep_next(path: &Path, next: u64) -> Result<(), OpenError> {
+    if known_next(path) >= next {
+        return Ok(());
+    }
+    let text = format!("{next}\n");
+    write_whole(path, NEW_NEXT, &path.join(NEXT), text.as_bytes())
 }
 
 /// Makes a directory for damaged files, named by the Unix milliseconds of now.

@@ -167,9 +167,9 @@ impl Health {
 
     /// It has ended, well or not. What came meanwhile is marked by its own write, or by the next that
     /// comes.
-    pub fn end_write(&self) {
+    pub fn end_write(&self, is_well: bool) {
         self.waiting.store(0, Ordering::Relaxed);
-        if self.is_told.swap(false, Ordering::Relaxed) {
+        if self.is_told.swap(false, Ordering::Relaxed) && is_well {
             tracing::info!("the journal's disk answers again");
         }
     }

@@ -11,7 +11,7 @@
 use super::kept_modes::{self, Kept, KeptError};
 use crate::clock::{Clock, iso};
 use crate::metrics::Metrics;
-use crate::rollout::{Decided, Mode, Setting, Switch};
+use crate::rollout::{Decided, Exceptions, Mode, Setting, Switch};
 use crate::route::EventRoute;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -273,16 +273,28 @@ impl Modes {
             let keeps_out = exceptions.deny.is_superset(&listed.deny);
             let rises = wanted.rises_above(route.switch.setting())
                 || wanted.mode == Mode::Coalesce && !(lets_in && keeps_out);
-            if rises && !may_rise {
+            let waits = rises && !may_rise;
+            if waits {
                 waiting.push(route.key.clone());
-                continue;
             }
-            let now = if new.configured == route.configured {
+            let (configured, exceptions) = if waits {
+                // What falls, falls.
+                let fewer = Exceptions {
+                    allow: &listed.allow & &exceptions.allow,
+                    deny: &listed.deny | &exceptions.deny,
+                };
+                (wanted.lowered_to(route.switch.setting()), fewer)
+            } else {
+                (new.configured, exceptions)
+            };
+            let is_old =
+                configured == route.configured || waits && configured == route.switch.setting();
+            let now = if is_old {
                 route.switch.setting()
             } else {
-                route.configured = new.configured;
+                route.configured = configured;
                 route.set = None;
-                new.configured
+                configured
             };
             let (was, _) = route.switch.set_with(now, exceptions);
             if lists_differ {

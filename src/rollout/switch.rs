@@ -56,6 +56,19 @@ pub struct Setting {
 }
 
 impl Setting {
+    /// As far as no call is acknowledged by it that isn't by the other one.
+    #[must_use]
+    pub fn lowered_to(self, other: Self) -> Self {
+        match (self.mode, other.mode) {
+            (Mode::Coalesce, Mode::Coalesce) => Self {
+                rollout: self.rollout.min(other.rollout),
+                ..self
+            },
+            (Mode::Coalesce, _) => other,
+            _ => self,
+        }
+    }
+
     /// By it calls may be acknowledged that aren't by the other one.
     #[must_use]
     pub fn rises_above(self, other: Self) -> bool {

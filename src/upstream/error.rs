@@ -62,6 +62,7 @@ impl UpstreamError {
             Self::ConnectionTerminated(_) => "the connection ended without a response".to_owned(),
             Self::ProtocolError(_) => "the response is no HTTP".to_owned(),
             Self::RequestBody(_) => "the request's body ended early".to_owned(),
+            Self::Tls(error) => format!("the TLS handshake failed, {}", error.fault.as_str()),
             other => other.to_string(),
         }
     }
@@ -79,6 +80,12 @@ impl UpstreamError {
             Self::ProtocolError(_) => "http_protocol_error",
             Self::RequestBody(_) | Self::RequestStalled | Self::BadTarget => "http_request_error",
         }
+    }
+
+    /// The application can't be reached.
+    #[must_use]
+    pub const fn is_unreached(&self) -> bool {
+        !self.may_have_arrived() && !matches!(self, Self::BadTarget)
     }
 
     /// Whether the application may have seen the request.

@@ -118,6 +118,29 @@ async fn dead_letters_survive_a_restart_and_a_replay_goes_with_its_own_credentia
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_can_neither_be_kept_nor_forwarded_hears_503_and_when_to_come_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = nobody.local_addr().unwrap();
+    drop(nobody);
+    let full = "durability = \"disk\"\nmin_free = \"1000000000GiB\"";
+    let more = [("durability = \"disk\"", full)];
+    let config = configure(directory.path(), address, "disk", &more);
+    let process = Process::start(&config);
+    let refused = post(process.address, "u", "a").await;
+    assert_eq!(refused.status.as_u16(), 503, "{refused:?}");
+    assert!(refused.header("retry-after").parse::<u64>().unwrap() > 0);
+    // Of what is no event it is said what failed, but not where.
+    let get = Http::default()
+        .try_call(process.address, Method::GET, "/x", &[], "")
+        .await
+        .unwrap();
+    assert_eq!(get.status.as_u16(), 502);
+    assert_eq!(get.json()["code"], "connection_refused");
+    assert!(!get.json().to_string().contains(&address.port().to_string()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_forwards_and_never_lies() {
     let directory = tempfile::tempdir().unwrap();
     let upstream = FakeUpstream::start().await;

@@ -4,7 +4,7 @@
 use crate::crash::{configure, start_for_commands};
 use crate::stop::said;
 use crate::support::process::{Process, run};
-use crate::support::upstream::{FakeUpstream, Seen};
+use crate::support::upstream::{FakeUpstream, Seen, answer};
 use crate::support::{Answer, Http, Sidecar, in_time};
 use http::Method;
 use serde_json::{Value, json};
@@ -179,6 +179,32 @@ async fn a_clients_own_batch_is_taken_apart_for_those_only_whose_single_calls_ar
     set(sidecar.running.admin, "coalesce", 100).await;
     own_batch(&sidecar, "u", &["c"]).await;
     assert_eq!(seen(), calls);
+}
+
+/// Ids that Tidegate makes of calls name no repetition for certain.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clients_batch_whose_events_have_no_ids_is_forwarded_once_its_route_is_off() {
+    let hash = (
+        "fallback = \"dead-letter\"",
+        "fallback = \"dead-letter\"\nmissing_id = \"hash\"",
+    );
+    let sidecar = Sidecar::start(&[hash]).await;
+    let send = async || {
+        let beat = json!({ "userId": "u", "lessonId": "l", "percent": 5 });
+        let body = json!({ "events": [beat] }).to_string();
+        let headers = [("authorization", "t")];
+        sidecar.call(Method::POST, "/batch", &headers, body).await
+    };
+    send().await;
+    assert_eq!(sidecar.upstream.seen().len(), 0);
+    set(sidecar.running.admin, "off", 100).await;
+    sidecar.upstream.answer_with(|call| {
+        let has_id = String::from_utf8_lossy(&call.body).contains("clientEventId");
+        (!has_id).then(|| answer(200, json!({ "ok": true })))
+    });
+    send().await;
+    let seen = sidecar.upstream.seen();
+    assert_eq!(seen.len(), 2, "what was kept, and then this one");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -434,6 +460,28 @@ async fn no_reload_turns_a_route_on_while_what_it_rests_on_waits_for_the_restart
         reload(&[grounds, low, allowed]).await["waiting"],
         json!(["POST /event"])
     );
+    // What falls in the same breath falls.
+    let fewer = (
+        "path = \"/event\"",
+        "path = \"/event\"\nrollout = 3\nallow = [\"in\"]\ndeny = [\"out\"]",
+    );
+    assert_eq!(
+        reload(&[grounds, fewer]).await["waiting"],
+        json!(["POST /event"])
+    );
+    let shown = modes(process.admin).await;
+    assert_eq!(
+        (&shown["rollout"], &shown["allow"], &shown["deny"]),
+        (&json!(3), &json!(0), &json!(1))
+    );
+    // A rule before it, that waits, would have taken some of its calls.
+    let before = (
+        "[[event]]\n",
+        "[[event]]\npath = \"/event\"\nmatch = { kind = [\"payment\"] }\nmode = \"off\"\nbatch = \"progress\"\n\
+         name = \"payments\"\n[[event]]\nname = \"lessons\"\n",
+    );
+    let named = reload(&[before, high]).await;
+    assert_eq!(named["changed"], json!([]), "{named}");
     // Down it goes at once, and up without the rest.
     assert_eq!(reload(&[grounds, off]).await["waiting"], json!([]));
     assert_eq!(modes(process.admin).await["mode"], "off");

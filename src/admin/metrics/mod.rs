@@ -25,18 +25,23 @@ impl LastScrape {
     /// what events need.
     pub(super) async fn show(&self, setup: &Arc<Setup>) -> Response<Body> {
         let asked = Instant::now();
-        let mut last = self.0.lock().await;
-        if let Some((began, body)) = &*last
-            && *began >= asked
-        {
-            return show_text(body.clone());
-        }
-        let began = Instant::now();
-        match read_all(setup).await {
-            Ok(body) => {
-                *last = Some((began, body.clone()));
-                show_text(body)
+        let (last, setup) = (Arc::clone(&self.0), Arc::clone(setup));
+        // In a task of its own: who hangs up must not make room for another reading beside this one.
+        let reading = tokio::spawn(async move {
+            let mut last = last.lock().await;
+            if let Some((began, body)) = &*last
+                && *began >= asked
+            {
+                return Ok(body.clone());
             }
+            let began = Instant::now();
+            let body = read_all(&setup).await?;
+            *last = Some((began, body.clone()));
+            Ok::<_, anyhow::Error>(body)
+        });
+        match reading.await {
+            Ok(Ok(body)) => show_text(body),
+            Ok(Err(error)) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
         }
     }

@@ -106,7 +106,8 @@ impl Buckets {
         self.good.filling.is_some()
     }
 
-    /// So many tokens, or none of them; of more than a bucket holds, a full bucket.
+    /// So many tokens, or none of them. More than a bucket holds are given by a full one, which owes
+    /// the rest.
     ///
     /// # Errors
     /// They aren't there, or the payer has no bucket and can't get one.
@@ -186,10 +187,9 @@ impl Shelf {
         let Some(slot) = self.slots.get(self.place(payer)) else {
             return Ok(());
         };
-        // Beyond the first one.
-        let more = filling.each.saturating_mul(tokens.saturating_sub(1));
-        let more = more.min(filling.rest);
-        let cost = filling.each.saturating_add(more);
+        // Of more than a bucket holds a full one is asked, and all are owed.
+        let cost = filling.each.saturating_mul(tokens);
+        let more = cost.saturating_sub(filling.each).min(filling.rest);
         let after = |at: Instant| at.checked_add(cost).unwrap_or(at);
         let mut buckets = slot.lock();
         if let Some(full_at) = buckets.get_mut(&payer) {

@@ -180,9 +180,12 @@ async fn several_tokens_are_taken_together_or_not_at_all() {
     let one_more = Err(NoToken::Limited(Duration::from_secs(1)));
     assert_eq!(buckets.take(good(1), 3), one_more);
     assert_eq!(buckets.take(good(1), 2), Ok(()));
-    // More than a bucket holds: a full one.
+    // More than a bucket holds: a full one, which owes the rest.
     assert_eq!(buckets.take(good(2), 9), Ok(()));
+    tokio::time::advance(Duration::from_secs(4)).await;
     assert_eq!(buckets.take(good(2), 1), one_more);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(buckets.take(good(2), 1), Ok(()));
     tokio::time::advance(Duration::from_secs(4)).await;
     assert_eq!(buckets.take(good(2), 9), one_more);
     tokio::time::advance(Duration::from_secs(1)).await;

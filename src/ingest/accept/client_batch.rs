@@ -207,6 +207,8 @@ impl Acceptor {
         for arrival in arrivals {
             let Looked { key, known, .. } = self.look_up(&arrival.event);
             let known = match known {
+                // It names no repetition for certain.
+                _ if !arrival.id_is_given => Known::No,
                 Known::Undecided => self.0.admitter.seen.known_when_decided(key).await,
                 known => known,
             };

@@ -60,6 +60,8 @@ pub(in crate::ingest) struct Arrival {
     pub(in crate::ingest) share: Option<Share>,
     /// What its caller's token is counted by, where that names its user.
     token: Option<Principal>,
+    /// Its id is its client's, and not one that Tidegate made of the call.
+    pub(super) id_is_given: bool,
     /// The tokens of its whole batch are taken.
     pub(super) is_paid: bool,
     /// Its caller's session succeeded another one.
@@ -76,6 +78,7 @@ impl Arrival {
             fits,
             in_time,
             succession,
+            id_is_given,
             ..
         } = decoded;
         // What names the user is the token only where the event says so.
@@ -87,6 +90,7 @@ impl Arrival {
             in_time,
             share: None,
             token: claims.and_then(|identity| identity.claiming_token(call.caller)),
+            id_is_given,
             is_paid: false,
             succession,
             origin: call.origin(),

@@ -232,7 +232,13 @@ impl Deliverer {
         self.answer_gate(load);
         let alone = load.len() == 1;
         let (batch, events, found) = (load::id_of(load), load::count_events(load), named.len());
-        tracing::warn!(group = %group.name, %batch, status = status.as_u16(), events, named = found, "the batch was refused");
+        let status = status.as_u16();
+        if load.iter().all(|ready| ready.batch.alone) {
+            // Of the whole it was told.
+            tracing::debug!(group = %group.name, %batch, status, events, named = found, "a piece of a refused batch was refused");
+        } else {
+            tracing::warn!(group = %group.name, %batch, status, events, named = found, "the batch was refused");
+        }
         if named.is_empty() && !alone {
             return Judged::Halves;
         }

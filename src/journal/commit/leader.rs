@@ -139,7 +139,7 @@ impl<'a, F: Files, T: Ticket> Lead<'a, F, T> {
                 };
                 (result, writer.take_begun())
             };
-            self.shared.health.end_write();
+            self.shared.health.end_write(result.is_ok());
             if let Some(began) = began {
                 self.shared.health.syncs.record(began.elapsed());
             }
@@ -236,6 +236,7 @@ impl<'a, F: Files, T: Ticket> Lead<'a, F, T> {
 
     /// The thread that led panicked: what it had taken can't be written any more.
     fn refuse_after_panic(&mut self) {
+        self.shared.health.end_write(false);
         self.shared
             .health
             .set_failure("a panic while the journal was written");

@@ -152,6 +152,7 @@ impl<F: Files, T: Ticket> Shared<F, T> {
     /// From here on no thread writes anything: the directory is about to be free.
     pub fn set_ended(&self) {
         self.end().fences.clear();
+        self.health.end_write(false);
     }
 
     /// Ends the log when no thread leads any more.

@@ -117,7 +117,8 @@ impl Segment {
 }
 
 /// Shows every whole frame, heads included, with its segment's number: by segment, and in the order
-/// in which they were written. `epoch`: the log's, if it is known from elsewhere. One that was
+/// in which they were written. `epoch`: the log's, if it is known from elsewhere; `least`: the least
+/// number that may be given. One that was
 /// written again, since its first file could not be trusted, is shown once; copies are always
 /// shown.
 ///
@@ -126,6 +127,7 @@ impl Segment {
 pub fn replay<F: Files>(
     files: &F,
     epoch: Option<[u8; 16]>,
+    least: u64,
     mut visit: impl FnMut(u64, &Frame<'_>),
 ) -> io::Result<Replayed> {
     let numbers = files.list()?;
@@ -173,9 +175,10 @@ pub fn replay<F: Files>(
             &mut visit,
         ));
     }
-    if behind > 0 {
-        found.left_out = Some((found.next, found.next + behind - 1));
-        found.next += behind;
+    let next = found.next.max(least) + behind;
+    if next > found.next {
+        found.left_out = Some((found.next, next - 1));
+        found.next = next;
     }
     found.left_out_before.sort_unstable();
     found.left_out_before.dedup();

@@ -48,7 +48,7 @@ struct EarlierHead {
 impl Head {
     /// What the first frame of a segment says. An earlier binary reads it too: it passes over what
     /// is behind the sums.
-    pub(super) fn read(body: &[u8]) -> Option<Self> {
+    pub fn read(body: &[u8]) -> Option<Self> {
         let now = || postcard::from_bytes::<Self>(body).ok();
         let earlier = || {
             let EarlierHead {

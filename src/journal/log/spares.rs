@@ -104,7 +104,7 @@ impl<F: Files> Spares<F> {
             return Ok(());
         }
         if is_small {
-            return self.make_large(fits);
+            return self.make_large(wanted, fits);
         }
         let before = self.ready.len();
         let made = (|| {
@@ -121,13 +121,18 @@ impl<F: Files> Spares<F> {
         made.inspect_err(|_| self.drop_from(before))
     }
 
-    /// One that fits, in the place of all that are ready. ORDER: these go when it is there: on a disk
-    /// that is nearly full they are the room in which the log can shrink.
-    fn make_large(&mut self, fits: u64) -> io::Result<()> {
+    /// So many, the first of which fits, in the place of all that are ready. ORDER: these go when the
+    /// new ones are there: on a disk that is nearly full they are the room in which the log can shrink.
+    fn make_large(&mut self, wanted: usize, fits: u64) -> io::Result<()> {
         let before = self.ready.len();
-        let made = self.make(fits.max(self.segment_size));
-        made.and_then(|()| self.files.sync_directory())
-            .inspect_err(|_| self.drop_from(before))?;
+        let made = (|| {
+            self.make(fits.max(self.segment_size))?;
+            for _ in 1..wanted {
+                self.make(self.segment_size)?;
+            }
+            self.files.sync_directory()
+        })();
+        made.inspect_err(|_| self.drop_from(before))?;
         let large = self.ready.split_off(before);
         self.drop_from(0);
         self.ready = large;
@@ -162,11 +167,9 @@ mod tests {
         spares.make_ready(SPARES, 500).unwrap();
         let large = spares.take().unwrap();
         assert!(large.size >= 500, "{}", large.size);
-        assert_eq!(
-            disk.list().unwrap(),
-            [large.segment],
-            "the small ones are gone"
-        );
+        let reserve = spares.take().unwrap();
+        let numbers = [large.segment, reserve.segment];
+        assert_eq!(disk.list().unwrap(), numbers, "the small ones are gone");
     }
 
     #[test]

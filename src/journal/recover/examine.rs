@@ -22,7 +22,7 @@ use std::sync::Arc;
 type Contexts = HashMap<Fingerprint, Arc<Context>>;
 
 /// Reads the log, and tells what in it is alive. `known`: its epoch and the directory's secret, if
-/// they are known from elsewhere.
+/// they are known from elsewhere, and the least number that may be given.
 ///
 /// # Errors
 /// The file system refuses, or a record can't be opened with the keys.
@@ -30,7 +30,7 @@ pub(super) fn examine<F: Files>(
     files: F,
     vault: Vault,
     path: &Path,
-    known: Option<([u8; 16], [u8; 32])>,
+    (known, next): (Option<([u8; 16], [u8; 32])>, u64),
 ) -> Result<Opened<F>, OpenError> {
     let mut reading = Reading::new(&vault);
     let mut unreadable = Vec::new();
@@ -40,7 +40,7 @@ pub(super) fn examine<F: Files>(
         }
     };
     let mut replayed =
-        replay(&files, known.map(|(epoch, _)| epoch), visit).map_err(io_error_at(path))?;
+        replay(&files, known.map(|(epoch, _)| epoch), next, visit).map_err(io_error_at(path))?;
     // A record that can't be read here may be read by other means: its file is kept.
     replayed.unreadable.extend(unreadable);
     replayed.unreadable.sort_unstable();

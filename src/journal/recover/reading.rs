@@ -91,7 +91,7 @@ impl<'a> Reading<'a> {
             // a head that doesn't count it yet.
             Kind::Head if self.has_base => {}
             Kind::Head => {
-                self.sums = postcard::from_bytes::<Head>(frame.body).ok()?.sums;
+                self.sums = Head::read(frame.body)?.sums;
                 self.has_base = true;
                 self.ended.begin_at(frame.number);
             }

@@ -17,7 +17,7 @@ use crate::journal::health::Health;
 use crate::journal::log::files::Files;
 use crate::journal::log::frame::{self, Flags, Kind};
 use crate::journal::log::simulated_disk::{Fate, SimulatedDisk};
-use crate::journal::log::writer::{Depth, Origin, Writer};
+use crate::journal::log::writer::{Depth, HEAD_SALT, Origin, Writer};
 use crate::journal::reclaim::Reclaim;
 use crate::journal::record::{self, DeadRecord, Record, RefusalRecord, SuccessionRecord};
 use crate::journal::refusals::{Refusal, Refusals};
@@ -285,7 +285,13 @@ fn start_log(opened: Opened<SimulatedDisk>, depth: Depth) -> Running {
 }
 
 fn look_through(disk: &SimulatedDisk) -> Opened<SimulatedDisk> {
-    examine(disk.clone(), Vault::default(), Path::new("/nowhere"), None).unwrap()
+    look_through_from(disk, 0)
+}
+
+/// `next`: as a process before this one has kept it beside the log.
+fn look_through_from(disk: &SimulatedDisk, next: u64) -> Opened<SimulatedDisk> {
+    let known = (None, next);
+    examine(disk.clone(), Vault::default(), Path::new("/nowhere"), known).unwrap()
 }
 
 impl World {
