@@ -434,9 +434,9 @@ async fn no_reload_turns_a_route_on_while_what_it_rests_on_waits_for_the_restart
         |more: &[(&str, &str)]| configure(directory.path(), upstream.address, "process", more);
     let mode = |text: &'static str| ("path = \"/event\"", text);
     let (low, high, off) = (
-        mode("path = \"/event\"\nrollout = 5"),
-        mode("path = \"/event\"\nrollout = 50"),
-        mode("path = \"/event\"\nmode = \"off\""),
+        mode("path = \"/event\"\nname = \"lessons\"\nrollout = 5"),
+        mode("path = \"/event\"\nname = \"lessons\"\nrollout = 50"),
+        mode("path = \"/event\"\nname = \"lessons\"\nmode = \"off\""),
     );
     let process = Process::start(&rewrite(&[low]));
     let grounds = (
@@ -453,21 +453,21 @@ async fn no_reload_turns_a_route_on_while_what_it_rests_on_waits_for_the_restart
         answer.unwrap().json()
     };
     let waits = reload(&[grounds, high]).await;
-    assert_eq!(waits["waiting"], json!(["POST /event"]), "{waits}");
+    assert_eq!(waits["waiting"], json!(["lessons"]), "{waits}");
     assert_eq!(modes(process.admin).await["rollout"], 5);
     let allowed = ("rollout = 5", "rollout = 5\nallow = [\"in\"]");
     assert_eq!(
         reload(&[grounds, low, allowed]).await["waiting"],
-        json!(["POST /event"])
+        json!(["lessons"])
     );
     // What falls in the same breath falls.
     let fewer = (
         "path = \"/event\"",
-        "path = \"/event\"\nrollout = 3\nallow = [\"in\"]\ndeny = [\"out\"]",
+        "path = \"/event\"\nname = \"lessons\"\nrollout = 3\nallow = [\"in\"]\ndeny = [\"out\"]",
     );
     assert_eq!(
         reload(&[grounds, fewer]).await["waiting"],
-        json!(["POST /event"])
+        json!(["lessons"])
     );
     let shown = modes(process.admin).await;
     assert_eq!(
@@ -477,11 +477,12 @@ async fn no_reload_turns_a_route_on_while_what_it_rests_on_waits_for_the_restart
     // A rule before it, that waits, would have taken some of its calls.
     let before = (
         "[[event]]\n",
-        "[[event]]\npath = \"/event\"\nmatch = { kind = [\"payment\"] }\nmode = \"off\"\nbatch = \"progress\"\n\
-         name = \"payments\"\n[[event]]\nname = \"lessons\"\n",
+        "[[event]]\npath = \"/event\"\nmatch = { kind = [\"payment\"] }\nmode = \"off\"\n\
+         batch = \"progress\"\nname = \"payments\"\n[[event]]\n",
     );
     let named = reload(&[before, high]).await;
-    assert_eq!(named["changed"], json!([]), "{named}");
+    assert_eq!(named["waiting"], json!(["lessons"]), "{named}");
+    assert_eq!(modes(process.admin).await["rollout"], 3);
     // Down it goes at once, and up without the rest.
     assert_eq!(reload(&[grounds, off]).await["waiting"], json!([]));
     assert_eq!(modes(process.admin).await["mode"], "off");
