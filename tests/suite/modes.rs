@@ -480,7 +480,7 @@ async fn no_reload_turns_a_route_on_while_what_it_rests_on_waits_for_the_restart
         "[[event]]\npath = \"/event\"\nmatch = { kind = [\"payment\"] }\nmode = \"off\"\n\
          batch = \"progress\"\nname = \"payments\"\n[[event]]\n",
     );
-    let named = reload(&[before, high]).await;
+    let named = reload(&[high, before]).await;
     assert_eq!(named["waiting"], json!(["lessons"]), "{named}");
     assert_eq!(modes(process.admin).await["rollout"], 3);
     // Down it goes at once, and up without the rest.
