@@ -15,6 +15,7 @@
 mod copy_queue;
 mod kept_modes;
 pub mod learn;
+mod mode_changes;
 mod modes;
 pub mod observe;
 pub mod parity;
@@ -22,4 +23,5 @@ pub mod shadow;
 mod words;
 
 pub use kept_modes::KeptError;
-pub use modes::{Change, ModeError, Modes, Renewed, RouteMode, Wanted};
+pub use mode_changes::{Change, ModeError, Renewed, RouteMode, Wanted};
+pub use modes::Modes;

@@ -9,9 +9,10 @@
 //! it by its name, or all routes of a path by the path.
 
 use super::kept_modes::{self, Kept, KeptError};
+use super::mode_changes::{Change, ModeError, Renewed, RouteMode, Wanted};
 use crate::clock::{Clock, iso};
 use crate::metrics::Metrics;
-use crate::rollout::{Decided, Exceptions, Mode, Setting, Switch};
+use crate::rollout::{Decided, Held, Mode, Setting, Switch};
 use crate::route::EventRoute;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -48,76 +49,6 @@ struct Route {
     switch: Arc<Switch>,
     /// What was set at run time, and still stands.
     set: Option<Kept>,
-}
-
-/// What an operator wants of a route; what isn't said stays.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
-    /// A route's name, or a path: then all routes of it.
-    pub route: String,
-    /// What is done with its calls.
-    pub mode: Option<Mode>,
-    /// Percent, 0..=100.
-    pub rollout: Option<u8>,
-}
-
-/// How a route stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RouteMode {
-    /// What it is known by.
-    pub key: String,
-    /// Its name, if it has one.
-    pub name: Option<Box<str>>,
-    /// Its method.
-    pub method: String,
-    /// Its path.
-    pub path: Box<str>,
-    /// How it stands.
-    pub now: Setting,
-    /// What the configuration says.
-    pub configured: Setting,
-    /// When it was set at run time (RFC 3339) and by what, where it was.
-    pub set: Option<(String, String)>,
-    /// How many users are always in, and never.
-    pub exceptions: (usize, usize),
-}
-
-/// A change that was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// The route.
-    pub route: String,
-    /// How it stood.
-    pub was: Setting,
-    /// How it stands.
-    pub now: Setting,
-}
-
-/// What a configuration that was read anew has changed.
-#[derive(Debug)]
-pub struct Renewed {
-    /// Modes that changed.
-    pub changes: Vec<Change>,
-    /// Routes whose new mode waits for the restart.
-    pub waiting: Vec<String>,
-    /// Why the changes won't outlive the process, if so.
-    pub failed: Option<std::io::Error>,
-}
-
-/// A change that can't be made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ModeError {
-    /// No route has this name or path.
-    #[error("found the route {found:?}; allowed are {}", .allowed.join(", "))]
-    UnknownRoute {
-        /// What was asked for.
-        found: String,
-        /// Names and paths that there are.
-        allowed: Vec<String>,
-    },
-    /// Over 100.
-    #[error("found the rollout {0}; allowed are 0 to 100")]
-    Rollout(u8),
 }
 
 impl Modes {
@@ -261,42 +192,24 @@ impl Modes {
                 );
                 continue;
             }
-            let exceptions = new.switch.exceptions();
-            let listed = route.switch.exceptions();
-            let lists_differ = exceptions != listed;
-            let wanted = if new.configured == route.configured {
-                route.switch.setting()
-            } else {
-                new.configured
-            };
-            let lets_in = exceptions.allow.is_subset(&listed.allow);
-            let keeps_out = exceptions.deny.is_superset(&listed.deny);
-            let rises = wanted.rises_above(route.switch.setting())
-                || wanted.mode == Mode::Coalesce && !(lets_in && keeps_out);
-            let waits = rises && !may_rise;
+            let (switch, stands) = (&route.switch, route.switch.setting());
+            let is_old = new.configured == route.configured;
+            let wanted = if is_old { stands } else { new.configured };
+            let (listed, wishes) = (switch.exceptions(), new.switch.exceptions());
+            let Held {
+                setting: now,
+                exceptions,
+                waits,
+            } = switch.hold((wanted, wishes), may_rise);
             if waits {
                 waiting.push(route.key.clone());
             }
-            let (configured, exceptions) = if waits {
-                // What falls, falls.
-                let fewer = Exceptions {
-                    allow: &listed.allow & &exceptions.allow,
-                    deny: &listed.deny | &exceptions.deny,
-                };
-                (wanted.lowered_to(route.switch.setting()), fewer)
-            } else {
-                (new.configured, exceptions)
-            };
-            let is_old =
-                configured == route.configured || waits && configured == route.switch.setting();
-            let now = if is_old {
-                route.switch.setting()
-            } else {
-                route.configured = configured;
-                route.set = None;
-                configured
-            };
-            let (was, _) = route.switch.set_with(now, exceptions);
+            let lists_differ = exceptions != listed;
+            let (was, _) = switch.set_with(now, exceptions);
+            let is_changed = if waits { now != stands } else { !is_old };
+            if is_changed {
+                (route.configured, route.set) = (now, None);
+            }
             if lists_differ {
                 tracing::info!(route = route.key, by, "allow or deny changed");
             }

@@ -5,4 +5,4 @@ mod share;
 mod switch;
 
 pub use share::Draw;
-pub use switch::{Decided, Exceptions, Mode, Sampling, Setting, Switch};
+pub use switch::{Decided, Exceptions, Held, Mode, Sampling, Setting, Switch};

@@ -56,19 +56,6 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// As far as no call is acknowledged by it that isn't by the other one.
-    #[must_use]
-    pub fn lowered_to(self, other: Self) -> Self {
-        match (self.mode, other.mode) {
-            (Mode::Coalesce, Mode::Coalesce) => Self {
-                rollout: self.rollout.min(other.rollout),
-                ..self
-            },
-            (Mode::Coalesce, _) => other,
-            _ => self,
-        }
-    }
-
     /// By it calls may be acknowledged that aren't by the other one.
     #[must_use]
     pub fn rises_above(self, other: Self) -> bool {
@@ -86,6 +73,17 @@ impl fmt::Display for Setting {
             mode => f.write_str(mode.as_str()),
         }
     }
+}
+
+/// What holds of a change at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The setting.
+    pub setting: Setting,
+    /// The exceptions.
+    pub exceptions: Exceptions,
+    /// It is not all that was wanted: by that, more calls would be acknowledged.
+    pub waits: bool,
 }
 
 /// What became of a call of a route.
@@ -310,6 +308,39 @@ impl Switch {
         }
     }
 
+    /// What holds of this change: all of it, or without `may_rise` as far as no call is acknowledged by
+    /// it that isn't now.
+    #[must_use]
+    pub fn hold(&self, (wanted, wishes): (Setting, Exceptions), may_rise: bool) -> Held {
+        let (stands, listed) = (self.setting(), self.exceptions());
+        let lists_rise =
+            !wishes.allow.is_subset(&listed.allow) || !wishes.deny.is_superset(&listed.deny);
+        let rises = wanted.rises_above(stands) || wanted.mode == Mode::Coalesce && lists_rise;
+        if may_rise || !rises {
+            return Held {
+                setting: wanted,
+                exceptions: wishes,
+                waits: false,
+            };
+        }
+        // What falls, falls.
+        let setting = match stands.mode {
+            Mode::Coalesce => Setting {
+                rollout: wanted.rollout.min(stands.rollout),
+                ..stands
+            },
+            _ => stands,
+        };
+        Held {
+            setting,
+            exceptions: Exceptions {
+                allow: &listed.allow & &wishes.allow,
+                deny: &listed.deny | &wishes.deny,
+            },
+            waits: true,
+        }
+    }
+
     /// The user's place in the order in which users are drawn, 0 to 99: it is in at a `rollout`
     /// above that.
     #[must_use]
@@ -336,121 +367,5 @@ impl Switch {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::peer::Connection;
-    use http::HeaderValue;
-
-    const fn coalesce(rollout: u8) -> Setting {
-        Setting {
-            mode: Mode::Coalesce,
-            rollout,
-        }
-    }
-
-    fn user(name: &str) -> UserId {
-        UserId::try_new(name).unwrap()
-    }
-
-    fn switch(setting: Setting, allow: &[&str], deny: &[&str]) -> Switch {
-        let names = |names: &[&str]| names.iter().map(|name| (*name).into()).collect();
-        let exceptions = Exceptions {
-            allow: names(allow),
-            deny: names(deny),
-        };
-        Switch::new(
-            setting,
-            exceptions,
-            Sampling {
-                draw: Draw::new(""),
-                tester: Some(HeaderName::from_static("x-tester")),
-            },
-        )
-    }
-
-    #[test]
-    fn a_switch_knows_whether_it_was_ever_on_and_whether_it_is_for_all() {
-        let off = Setting {
-            mode: Mode::Off,
-            rollout: 100,
-        };
-        let route = switch(off, &[], &[]);
-        assert!(route.was_never_on() && !route.is_on_for_all());
-        route.set(coalesce(100));
-        assert!(!route.was_never_on());
-        // Its sampling lets testers out.
-        assert!(!route.is_on_for_all());
-        route.set(off);
-        assert!(!route.was_never_on());
-        for mode in Mode::ALL {
-            assert_eq!(Mode::of(mode.as_str()), Some(mode));
-        }
-    }
-
-    #[test]
-    fn lists_and_testers_win_over_the_draw_and_deny_over_all() {
-        let none = switch(coalesce(0), &["in", "both"], &["out", "both"]);
-        assert_eq!(none.mode_for(&user("in"), None), Mode::Coalesce);
-        assert_eq!(none.mode_for(&user("both"), None), Mode::Off);
-        assert_eq!(none.mode_for(&user("other"), None), Mode::Off);
-        assert_eq!(none.mode_for(&user("other"), Some(true)), Mode::Coalesce);
-        assert_eq!(none.mode_for(&user("out"), Some(true)), Mode::Off);
-        let all = switch(coalesce(100), &["in"], &["out"]);
-        assert_eq!(all.mode_for(&user("other"), None), Mode::Coalesce);
-        assert_eq!(all.mode_for(&user("in"), Some(false)), Mode::Off);
-        assert_eq!(all.mode_for(&user("out"), None), Mode::Off);
-        all.set_with(coalesce(100), Exceptions::default());
-        assert_eq!(all.mode_for(&user("out"), None), Mode::Coalesce);
-    }
-
-    #[test]
-    fn the_word_of_a_tester_counts_from_a_trusted_proxy_alone() {
-        let switch = switch(coalesce(0), &[], &[]);
-        let mut peer = Peer::new(Connection {
-            address: ([127, 0, 0, 1], 1).into(),
-            secure: false,
-        });
-        let mut headers = HeaderMap::new();
-        assert_eq!(switch.tester(&headers, &peer), None);
-        headers.insert("x-tester", HeaderValue::from_static("coalesce"));
-        assert_eq!(switch.tester(&headers, &peer), None);
-        peer.by_proxy = true;
-        assert_eq!(switch.tester(&headers, &peer), Some(true));
-        headers.insert("x-tester", HeaderValue::from_static("off"));
-        assert_eq!(switch.tester(&headers, &peer), Some(false));
-        headers.append("x-tester", HeaderValue::from_static("coalesce"));
-        assert_eq!(switch.tester(&headers, &peer), None, "two lines");
-        headers.insert("x-tester", HeaderValue::from_static("yes"));
-        assert_eq!(switch.tester(&headers, &peer), None);
-    }
-
-    #[test]
-    fn a_rehearsal_is_on_while_its_original_is_in_shadow_for_the_same_users() {
-        let shadow = |rollout| Setting {
-            mode: Mode::Shadow,
-            rollout,
-        };
-        let original = switch(shadow(100), &["in"], &["out"]);
-        let copy = original.rehearsal();
-        assert_eq!(original.mode_for(&user("other"), Some(true)), Mode::Shadow);
-        assert_eq!(copy.mode_for(&user("other"), None), Mode::Coalesce);
-        assert_eq!(copy.mode_for(&user("out"), None), Mode::Off);
-        original.set(shadow(0));
-        assert_eq!(copy.mode_for(&user("in"), None), Mode::Coalesce);
-        assert_eq!(copy.mode_for(&user("other"), None), Mode::Off);
-        for mode in [Mode::Off, Mode::Observe, Mode::Coalesce] {
-            original.set(Setting { mode, rollout: 100 });
-            assert_eq!(copy.mode_for(&user("in"), None), Mode::Off, "{mode:?}");
-        }
-    }
-
-    #[test]
-    fn no_list_and_no_tester_turns_on_a_route_that_is_off() {
-        let off = Setting {
-            mode: Mode::Off,
-            rollout: 100,
-        };
-        let off = switch(off, &["in"], &[]);
-        assert_eq!(off.mode_for(&user("in"), Some(true)), Mode::Off);
-    }
-}
+#[path = "switch_tests.rs"]
+mod tests;

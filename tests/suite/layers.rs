@@ -161,7 +161,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "migration",
         &[
-            &["copy_queue", "kept_modes", "words"],
+            &["copy_queue", "kept_modes", "mode_changes", "words"],
             &["learn", "modes"],
             &["observe", "parity"],
             &["shadow"],

@@ -41,6 +41,12 @@ impl Acceptor {
         }
     }
 
+    /// A known event came again.
+    pub(super) fn repeat(&self, key: SeenKey) {
+        self.0.admitter.repeat(key);
+        self.0.journal.repeat();
+    }
+
     /// Whether an event may be admitted, as far as can be said before its id is looked at.
     /// `is_refused`: its caller is, in its group.
     pub(in crate::ingest) fn check_admissible(

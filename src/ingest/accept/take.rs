@@ -299,9 +299,8 @@ impl Acceptor {
 
     /// A decoded event on its way.
     pub(super) fn arrival(&self, call: &Call<'_>, decoded: Decoded<'_>) -> Arrival {
-        let shared = &self.0;
-        let is_limited = shared.buckets.are_limited();
-        Arrival::of(is_limited.then_some(&shared.identity), call, decoded)
+        let is_limited = self.0.buckets.are_limited();
+        Arrival::of(is_limited.then_some(&self.0.identity), call, decoded)
     }
 
     /// What an event takes of the bounds, if it may.
@@ -442,11 +441,5 @@ impl Acceptor {
             self.repeat(key);
         }
         Ok(is_new)
-    }
-
-    /// A known event came again.
-    pub(super) fn repeat(&self, key: SeenKey) {
-        self.0.admitter.repeat(key);
-        self.0.journal.repeat();
     }
 }

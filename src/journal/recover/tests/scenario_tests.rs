@@ -85,20 +85,26 @@ fn a_refusal_is_kept_with_what_it_holds_and_of_no_other_caller() {
     assert_eq!(world.shared.queue().index.refusals.alive(), 0);
 }
 
+/// A log with one event of the second caller, which is for the service.
+fn start_with_event(disk: &SimulatedDisk) -> Arc<Shared<SimulatedDisk, Note>> {
+    let (shared, ..) = start_log(look_through(disk), Depth::Disk);
+    let fingerprint = Fingerprint([1; 16]);
+    let event = event(1, 1);
+    let sealed = shared.vault().seal(&event.context).unwrap();
+    shared.queue().push(Kind::Context, Flags::default(), |out| {
+        record::put_context(out, fingerprint, &sealed)
+    });
+    let draft = shared.draft(record::bytes(&Record::of(&event, "progress", seen(1))));
+    shared.queue().push(Kind::Event, draft.flags, |out| {
+        record::put_keyed(out, 0, &draft.body)
+    });
+    shared
+}
+
 #[test]
 fn an_outcome_that_went_with_the_power_leaves_its_callers_refusal() {
     let disk = SimulatedDisk::default();
-    let (first, ..) = start_log(look_through(&disk), Depth::Disk);
-    let fingerprint = Fingerprint([1; 16]);
-    let event = event(1, 1);
-    let sealed = first.vault().seal(&event.context).unwrap();
-    first.queue().push(Kind::Context, Flags::default(), |out| {
-        record::put_context(out, fingerprint, &sealed)
-    });
-    let draft = first.draft(record::bytes(&Record::of(&event, "progress", seen(1))));
-    first.queue().push(Kind::Event, draft.flags, |out| {
-        record::put_keyed(out, 0, &draft.body)
-    });
+    let first = start_with_event(&disk);
     // The end of it is there, and the outcome is not.
     let over = RefusalRecord::new(principal(1), u64::MAX, true, Vec::new()).over();
     first.queue().push(Kind::Refusal, Flags::default(), |out| {
@@ -747,17 +753,7 @@ fn a_letter_that_was_replayed_stays_away_when_the_next_process_syncs() {
 #[test]
 fn a_refusal_stands_for_the_events_that_it_holds_whatever_the_clock_says() {
     let disk = SimulatedDisk::default();
-    let (first, ..) = start_log(look_through(&disk), Depth::Disk);
-    let fingerprint = Fingerprint([1; 16]);
-    let event = event(1, 1);
-    let sealed = first.vault().seal(&event.context).unwrap();
-    first.queue().push(Kind::Context, Flags::default(), |out| {
-        record::put_context(out, fingerprint, &sealed)
-    });
-    let draft = first.draft(record::bytes(&Record::of(&event, "progress", seen(1))));
-    first.queue().push(Kind::Event, draft.flags, |out| {
-        record::put_keyed(out, 0, &draft.body)
-    });
+    let first = start_with_event(&disk);
     let long_ago = RefusalRecord::new(principal(1), 1, true, Vec::new());
     first.queue().push(Kind::Refusal, Flags::default(), |out| {
         record::put(out, &long_ago)
