@@ -1,6 +1,7 @@
 //! The journal's directory: whose it is, of which format, and where damaged files go.
 
 use super::error::{OpenError, io_error_at};
+use super::log::replay::LeftOut;
 use super::record::FORMAT;
 use std::fs::File;
 use std::io::Write as _;
@@ -17,10 +18,9 @@ const QUARANTINE: &str = "quarantine";
 /// must not cost them.
 const ORIGIN: &str = "ORIGIN";
 const NEW_ORIGIN: &str = "ORIGIN.new";
-/// Holds the number at which a process began that left some out, since they may be in a file that it
-/// could not read: its own file may be the next that can't be.
-const NEXT: &str = "NEXT";
-const NEW_NEXT: &str = "NEXT.new";
+/// Holds what starts left out since they could not read it ([`LeftOut`]).
+const LEFT_OUT: &str = "LEFT_OUT";
+const NEW_LEFT_OUT: &str = "LEFT_OUT.new";
 /// What the format's mark is called until it is whole.
 const NEW_FORMAT: &str = "FORMAT.new";
 
@@ -53,8 +53,8 @@ pub fn refuse_others(path: &Path) -> Result<(), OpenError> {
         NEW_FORMAT,
         ORIGIN,
         NEW_ORIGIN,
-        NEXT,
-        NEW_NEXT,
+        LEFT_OUT,
+        NEW_LEFT_OUT,
         LOG,
         QUARANTINE,
         "modes.json",
@@ -234,24 +234,20 @@ pub fn keep_origin(path: &Path, origin: &([u8; 16], [u8; 32])) -> Result<(), Ope
     }
 }
 
-/// The least number that may be given, as far as one was kept.
+/// What earlier starts left out; what is damaged is nothing.
 #[must_use]
-pub fn known_next(path: &Path) -> u64 {
-    let text = std::fs::read_to_string(path.join(NEXT));
-    let number = text.ok().and_then(|text| text.trim().parse().ok());
-    number.unwrap_or(0)
+pub fn known_left_out(path: &Path) -> LeftOut {
+    let text = std::fs::read(path.join(LEFT_OUT)).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
 }
 
 /// Keeps it.
 ///
 /// # Errors
 /// The file system refuses.
-pub fn keep_next(path: &Path, next: u64) -> Result<(), OpenError> {
-    if known_next(path) >= next {
-        return Ok(());
-    }
-    let text = format!("{next}\n");
-    write_whole(path, NEW_NEXT, &path.join(NEXT), text.as_bytes())
+pub fn keep_left_out(path: &Path, left_out: &LeftOut) -> Result<(), OpenError> {
+    let text = serde_json::to_vec(left_out).unwrap_or_default();
+    write_whole(path, NEW_LEFT_OUT, &path.join(LEFT_OUT), &text)
 }
 
 /// Makes a directory for damaged files, named by the Unix milliseconds of now.

@@ -46,6 +46,8 @@ struct Route {
     method: String,
     path: Box<str>,
     configured: Setting,
+    /// What the file said when it was read last, whatever of that holds.
+    told: Setting,
     switch: Arc<Switch>,
     /// What was set at run time, and still stands.
     set: Option<Kept>,
@@ -185,22 +187,26 @@ impl Modes {
             let Some(route) = routes.iter_mut().find(|route| route.key == new.key) else {
                 continue;
             };
-            if route.shape != new.shape {
+            let is_same = route.shape == new.shape;
+            if !is_same {
                 tracing::warn!(
                     route = route.key,
-                    "the route is another one in the file; its mode changes with a restart"
+                    "the route is another one in the file; no more of its calls are acknowledged \
+                     until a restart"
                 );
-                continue;
             }
+            route.told = new.configured;
             let (switch, stands) = (&route.switch, route.switch.setting());
-            let is_old = new.configured == route.configured;
+            // What was set stands as long as the file says what it said then.
+            let set = route.set.as_ref();
+            let is_old = new.configured == set.map_or(route.configured, |set| set.configured);
             let wanted = if is_old { stands } else { new.configured };
             let (listed, wishes) = (switch.exceptions(), new.switch.exceptions());
             let Held {
                 setting: now,
                 exceptions,
                 waits,
-            } = switch.hold((wanted, wishes), may_rise);
+            } = switch.hold((wanted, wishes), may_rise && is_same);
             if waits {
                 waiting.push(route.key.clone());
             }
@@ -278,7 +284,7 @@ impl Route {
         Kept {
             route: self.key.clone(),
             set,
-            configured: self.configured,
+            configured: self.told,
             at,
             by: by.to_owned(),
         }
@@ -364,6 +370,7 @@ fn routes_of(events: &[EventRoute]) -> Vec<Route> {
             method: route.method.to_string(),
             path: route.path.source().into(),
             configured: route.configured,
+            told: route.configured,
             switch: Arc::clone(&route.switch),
             set: None,
         });

@@ -453,6 +453,45 @@ async fn a_clients_own_batch_is_taken_apart_and_answered_event_by_event() {
     );
 }
 
+/// P1: a 2xx would say that all was kept.
+#[tokio::test]
+async fn a_clients_batch_of_which_a_part_has_no_room_is_told_so_or_is_to_be_sent_again() {
+    let room = (
+        "durability = \"none\"",
+        "durability = \"none\"\nmax_bytes = \"1KiB\"",
+    );
+    let silent = (
+        "fallback = \"dead-letter\"",
+        "fallback = \"dead-letter\"\nreply = { body = { ok = true } }",
+    );
+    for more in [&[room][..], &[room, silent]] {
+        let sidecar = Sidecar::start(more).await;
+        let send = async |ids: [&str; 2]| {
+            let own = |id| json!({ "clientEventId": id, "userId": "u", "lessonId": "l" });
+            let headers = [("authorization", "t")];
+            let body = json!({ "events": ids.map(own) }).to_string();
+            sidecar.call(Method::POST, "/batch", &headers, body).await
+        };
+        // A stranger has no share of so little room: from here on it is known.
+        sidecar.post("t", "u", "first", "").await;
+        let answer = send(["a", "b"]).await;
+        assert_eq!(sidecar.running.ledger().received, 1, "{answer:?}");
+        if more.len() == 1 {
+            let failed = json!([{ "id": "b", "reason": "not_kept" }]);
+            assert_eq!(answer.json()["failed"], failed);
+            continue;
+        }
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(answer.header("retry-after").parse::<u64>().unwrap() > 0);
+        sidecar.flush().await;
+        sidecar.until(|ledger| ledger.accepted == 1).await;
+        let again = send(["a", "b"]).await;
+        assert_eq!(again.json(), json!({ "ok": true }));
+        assert_eq!(sidecar.running.stop().await.accepted, 2);
+        assert_eq!(sidecar.upstream.batches(), [["a"], ["b"]]);
+    }
+}
+
 #[tokio::test]
 async fn of_a_clients_batch_over_the_rate_nothing_is_kept_and_it_hears_429() {
     let limit =

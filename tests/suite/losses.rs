@@ -362,6 +362,59 @@ fn a_window_longer_than_the_oldest_event_is_told() {
 }
 
 #[test]
+fn patience_that_a_window_outlasts_is_told() {
+    let window = BATCH.replace("path =", "window = \"15m\"\npath =");
+    let patience = |time: &str| format!("[delivery]\ngive_up_after = \"{time}\"\n");
+    // The last pause after a failure is 20 s.
+    let short = said(&[&window, &patience("15m 20s")]);
+    has(
+        &short,
+        "WARNING",
+        "delivery.give_up_after is 920s: where its first attempt fails",
+    );
+    lacks(&said(&[&window, &patience("15m 21s")]), "give_up_after");
+}
+
+#[test]
+fn a_testers_header_that_a_front_may_pass_on_is_told() {
+    let testers = "[migration]\ntester_header = \"x-tester\"\n";
+    let found = said(&[BATCH, EVENT, testers]);
+    has(
+        &found,
+        "WARNING",
+        "migration.tester_header x-tester: a front among",
+    );
+    lacks(&said(&[BATCH, EVENT]), "tester");
+}
+
+#[test]
+fn times_that_no_clock_can_tell_and_rates_that_are_no_limit_are_refused() {
+    let refused = |text: &str| {
+        let text = format!("{PLAIN}{text}");
+        parse(&text, "config.toml", std::iter::empty())
+            .unwrap_err()
+            .to_string()
+    };
+    for (text, wanted) in [
+        (
+            "[server]\nheader_timeout = \"300000000000y\"\n",
+            "at most 100 years",
+        ),
+        (
+            "[delivery]\nretry_network = [\"1s\", \"1ns\"]\n",
+            "found 1ns; at least 10ms",
+        ),
+        (
+            "[limits]\nevents_per_user = { rate = 1_000_000, per = \"999us\" }\n",
+            "found 999µs for 1000000 events",
+        ),
+    ] {
+        let said = refused(text);
+        assert!(said.contains(wanted), "{wanted}\nis not in\n{said}");
+    }
+}
+
+#[test]
 fn the_other_methods_of_an_event_routes_path_are_told() {
     let spaces = |said: &str| said.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
     let table = spaces(&said(&[BATCH, EVENT]));

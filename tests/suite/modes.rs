@@ -586,6 +586,31 @@ fn what_the_file_has_overruled_does_not_come_back_with_it() {
     assert_eq!(listed(&start(100))[0].1, "coalesce");
 }
 
+/// The way out of trouble must not lead back into it with the restart that a file waits for.
+#[test]
+fn what_is_set_while_a_file_waits_outlives_the_restart_with_that_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = |rollout: u8| format!("{GROUP}{}", rule("a", &format!("rollout = {rollout}")));
+    let read = |rollout: u8| {
+        let text = text(rollout);
+        tidegate::config::parse(&text, "test", std::iter::empty()).unwrap()
+    };
+    let modes = restore(directory.path(), &text(10));
+    let waits = modes.reload(read(100).routes().events(), false);
+    assert_eq!((waits.changes.len(), waits.waiting.len()), (0, 1));
+    modes.change(&wanted("/e", Mode::Off), "a test").unwrap();
+    for may_rise in [false, true] {
+        let renewed = modes.reload(read(100).routes().events(), may_rise);
+        assert_eq!((renewed.changes.len(), renewed.waiting.len()), (0, 0));
+        assert_eq!(listed(&modes)[0].1, "off");
+    }
+    assert_eq!(listed(&restore(directory.path(), &text(100)))[0].1, "off");
+    // Another word of the file is a later one.
+    let renewed = modes.reload(read(30).routes().events(), true);
+    assert_eq!(renewed.changes.len(), 1);
+    assert_eq!(listed(&modes)[0].1, "coalesce at 30 %");
+}
+
 #[test]
 fn of_a_file_that_cant_be_read_every_route_stays_off_until_it_is_set_itself() {
     let directory = tempfile::tempdir().unwrap();

@@ -21,7 +21,8 @@ keys! {
     /// where a response says nothing of its freshness. Like `force`, it doesn't speak for callers
     /// in whom no principal is recognised, unless the route is `public`
     TTL = Key::without("ttl", Duration, "none");
-    /// `ttl` wins over `no-store` and `private`; needs `ttl`, and can't be `public`
+    /// `ttl` wins over `no-store`, `private` and whatever else a 200 says of its freshness; needs
+    /// `ttl`, and can't be `public`
     FORCE = Key::with("force", Flag, "false");
     /// shared by all callers
     PUBLIC = Key::with("public", Flag, "false");

@@ -112,12 +112,29 @@ impl Buckets {
     /// # Errors
     /// They aren't there, or the payer has no bucket and can't get one.
     pub fn take(&self, payer: Payer, tokens: u32) -> Result<(), NoToken> {
-        let shelf = if matches!(payer, Payer::Stranger(_)) {
+        self.shelf_of(payer).take(payer, tokens, Instant::now())
+    }
+
+    /// Gives tokens back that were taken for nothing.
+    pub fn give_back(&self, payer: Payer, tokens: u32) {
+        let shelf = self.shelf_of(payer);
+        let (Some(filling), Some(slot)) = (shelf.filling, shelf.slots.get(shelf.place(payer)))
+        else {
+            return;
+        };
+        // One that is full in the past is full.
+        if let Some(full_at) = slot.lock().get_mut(&payer) {
+            let cost = filling.each.saturating_mul(tokens);
+            *full_at = full_at.checked_sub(cost).unwrap_or(*full_at);
+        }
+    }
+
+    fn shelf_of(&self, payer: Payer) -> &Shelf {
+        if matches!(payer, Payer::Stranger(_)) {
             &self.strangers
         } else {
             &self.good
-        };
-        shelf.take(payer, tokens, Instant::now())
+        }
     }
 
     /// Forgets full buckets, which are as good as new ones.

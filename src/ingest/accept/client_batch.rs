@@ -4,6 +4,7 @@
 use crate::event::GroupIndex;
 use crate::ingest::Acceptor;
 use crate::ingest::accept::ack::Ack;
+use crate::ingest::accept::buckets::Payer;
 use crate::ingest::accept::call::{Call, Scope};
 use crate::ingest::accept::decode::{self, Decoder};
 use crate::ingest::accept::look::Looked;
@@ -90,7 +91,7 @@ impl Acceptor {
             let tally = self.repeat_all(&arrivals).await?;
             return tally.ack(into.group, call);
         }
-        let arrivals = self.take_places(into.group, arrivals, judge)?;
+        let (arrivals, paid) = self.take_places(into.group, arrivals, judge)?;
         // Polled in their order, so that they are kept in it; together, so that one commit takes
         // them all.
         let keeping = arrivals
@@ -100,6 +101,9 @@ impl Acceptor {
         if !kept.iter().any(Result::is_ok)
             && let Some(decline) = weightiest(kept.iter().filter_map(|one| one.as_ref().err()))
         {
+            if let Some((payer, tokens)) = paid {
+                self.0.buckets.give_back(payer, tokens);
+            }
             return Err(decline);
         }
         let mut tally = Tally {
@@ -164,12 +168,13 @@ impl Acceptor {
 
     /// Takes a share of the bounds and a token for each event that isn't known: a batch of which only
     /// a part has room is the application's, and one of which a part is over the rate is refused.
+    /// Whose tokens were taken, and how many.
     fn take_places(
         &self,
         group: &Group,
         mut arrivals: Vec<Arrival>,
         judge: impl Fn(Decline) -> Decline,
-    ) -> Result<Vec<Arrival>, Decline> {
+    ) -> Result<(Vec<Arrival>, Option<(Payer, u32)>), Decline> {
         let mut keys: Vec<SeenKey> = Vec::with_capacity(arrivals.len());
         for arrival in &mut arrivals {
             let Looked {
@@ -191,13 +196,15 @@ impl Acceptor {
         let first = arrivals
             .iter()
             .find_map(|one| Some((one, one.share.as_ref()?)));
-        if let Some((arrival, share)) = first {
-            self.take_tokens(arrival, share, u32::try_from(count).unwrap_or(u32::MAX))?;
-        }
+        let tokens = u32::try_from(count).unwrap_or(u32::MAX);
+        let paid = match first {
+            Some((arrival, share)) => self.take_tokens(arrival, share, tokens)?,
+            None => None,
+        };
         arrivals
             .iter_mut()
             .for_each(|arrival| arrival.is_paid = true);
-        Ok(arrivals)
+        Ok((arrivals, paid.map(|payer| (payer, tokens))))
     }
 
     /// A batch of a user whose calls are forwarded: it is acknowledged where all of its events were

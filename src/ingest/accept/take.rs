@@ -348,16 +348,16 @@ impl Acceptor {
         Ok(Admission::New(key, share))
     }
 
-    /// Takes so many tokens of the event's payer, or none of them.
+    /// Takes so many tokens of the event's payer, or none of them; whose they were.
     pub(super) fn take_tokens(
         &self,
         arrival: &Arrival,
         share: &Share,
         tokens: u32,
-    ) -> Result<(), Decline> {
+    ) -> Result<Option<Payer>, Decline> {
         let shared = &self.0;
         if !shared.buckets.are_limited() {
-            return Ok(());
+            return Ok(None);
         }
         let event = &arrival.event;
         let is_good = shared
@@ -370,10 +370,11 @@ impl Acceptor {
             share.is_strangers(),
             is_good,
         );
-        shared.buckets.take(payer, tokens).map_err(|dry| match dry {
-            NoToken::Limited(wait) => Decline::Refuse(Refusal::Limited(wait)),
-            NoToken::TooManyUsers => Decline::Forward(Forward::TooManyUsers),
-        })
+        match shared.buckets.take(payer, tokens) {
+            Ok(()) => Ok(Some(payer)),
+            Err(NoToken::Limited(wait)) => Err(Decline::Refuse(Refusal::Limited(wait))),
+            Err(NoToken::TooManyUsers) => Err(Decline::Forward(Forward::TooManyUsers)),
+        }
     }
 
     /// Puts an event into the journal; `false`: its id is known by now.

@@ -233,9 +233,9 @@ impl Deliverer {
         let alone = load.len() == 1;
         let (batch, events, found) = (load::id_of(load), load::count_events(load), named.len());
         let status = status.as_u16();
-        if load.iter().all(|ready| ready.batch.alone) {
-            // Of the whole it was told.
-            tracing::debug!(group = %group.name, %batch, status, events, named = found, "a piece of a refused batch was refused");
+        if events == 1 && load.iter().all(|ready| ready.batch.alone) {
+            // Of its batch it was told, and what becomes of it will be.
+            tracing::debug!(group = %group.name, %batch, status, "an event was refused alone");
         } else {
             tracing::warn!(group = %group.name, %batch, status, events, named = found, "the batch was refused");
         }

@@ -38,11 +38,25 @@ pub struct Replayed {
     pub unreadable: Vec<u64>,
     /// Files that the disk can't read: what is missing may be in them.
     pub unread: Vec<u64>,
+    /// Those that an earlier start could not read, and that are gone or empty now.
+    pub gone: Vec<u64>,
     /// The first and the last number that this process leaves out: those of a file that can't be
     /// read, behind the last head that was. One that is given twice would end what is in that file.
     pub left_out: Option<(u64, u64)>,
     /// Those that earlier processes have left out: not all of them were given.
     left_out_before: Vec<(u64, u64)>,
+}
+
+/// What a start left out and could not read, as it is kept beside the log: the segment that says so
+/// may be the next that can't be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LeftOut {
+    /// The first number that was left out.
+    pub first: u64,
+    /// The last one; 0: none was.
+    pub last: u64,
+    /// The files that could not be read then.
+    pub unread: Vec<u64>,
 }
 
 /// Bytes of a file of which not even the size can be told: more than any has.
@@ -117,8 +131,8 @@ impl Segment {
 }
 
 /// Shows every whole frame, heads included, with its segment's number: by segment, and in the order
-/// in which they were written. `epoch`: the log's, if it is known from elsewhere; `least`: the least
-/// number that may be given. One that was
+/// in which they were written. `epoch`: the log's, if it is known from elsewhere; `known`: what
+/// earlier starts left out. One that was
 /// written again, since its first file could not be trusted, is shown once; copies are always
 /// shown.
 ///
@@ -127,7 +141,7 @@ impl Segment {
 pub fn replay<F: Files>(
     files: &F,
     epoch: Option<[u8; 16]>,
-    least: u64,
+    known: &LeftOut,
     mut visit: impl FnMut(u64, &Frame<'_>),
 ) -> io::Result<Replayed> {
     let numbers = files.list()?;
@@ -139,8 +153,9 @@ pub fn replay<F: Files>(
     let mut given = Live::default();
     let mut epoch = epoch;
     let mut gaps = Vec::new();
-    // Of the files that can't be read, since the last head that could.
-    let mut behind = 0;
+    // Of the files that can't be read, since the last head that could: all, and those that hold no
+    // number that was left out.
+    let (mut behind, mut behind_known) = (0, 0);
     for number in &numbers {
         found.next_segment = number + 1;
         let segment = match files.read(*number) {
@@ -150,7 +165,13 @@ pub fn replay<F: Files>(
             },
             Err(error) if is_disks(&error) => {
                 found.unread.push(*number);
-                behind += most_numbers(files.size(*number).unwrap_or(MOST_BYTES));
+                let most = most_numbers(files.size(*number).unwrap_or(MOST_BYTES));
+                behind += most;
+                behind_known += if known.unread.contains(number) {
+                    0
+                } else {
+                    most
+                };
                 continue;
             }
             Err(error) => return Err(error),
@@ -161,7 +182,7 @@ pub fn replay<F: Files>(
         }
         let head = segment.head().map(|(_, head)| head);
         if let Some(head) = &head {
-            behind = 0;
+            (behind, behind_known) = (0, 0);
             found.left_out_before.extend(head.left_out);
         }
         let own = head.map(|head| head.epoch);
@@ -175,7 +196,13 @@ pub fn replay<F: Files>(
             &mut visit,
         ));
     }
-    let next = found.next.max(least) + behind;
+    let mut next = found.next + behind;
+    if known.last > 0 {
+        found.left_out_before.push((known.first, known.last));
+        next = next.max(known.last + 1 + behind_known);
+    }
+    let is_gone = |number: &&u64| !numbers.contains(number) || found.unused.contains(number);
+    found.gone = known.unread.iter().filter(is_gone).copied().collect();
     if next > found.next {
         found.left_out = Some((found.next, next - 1));
         found.next = next;

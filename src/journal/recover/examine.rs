@@ -9,7 +9,7 @@ use crate::journal::commit::index::{Kept, LogIndex};
 use crate::journal::error::{OpenError, io_error_at};
 use crate::journal::log::files::Files;
 use crate::journal::log::frame::Frame;
-use crate::journal::log::replay::{Replayed, replay};
+use crate::journal::log::replay::{LeftOut, Replayed, replay};
 use crate::journal::log::writer::{Begun, Origin};
 use crate::journal::record::RefusalRecord;
 use crate::journal::settings::LARGEST_SEGMENT;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 type Contexts = HashMap<Fingerprint, Arc<Context>>;
 
 /// Reads the log, and tells what in it is alive. `known`: its epoch and the directory's secret, if
-/// they are known from elsewhere, and the least number that may be given.
+/// they are known from elsewhere, and what earlier starts left out.
 ///
 /// # Errors
 /// The file system refuses, or a record can't be opened with the keys.
@@ -30,7 +30,7 @@ pub(super) fn examine<F: Files>(
     files: F,
     vault: Vault,
     path: &Path,
-    (known, next): (Option<([u8; 16], [u8; 32])>, u64),
+    (known, left_out): (Option<([u8; 16], [u8; 32])>, &LeftOut),
 ) -> Result<Opened<F>, OpenError> {
     let mut reading = Reading::new(&vault);
     let mut unreadable = Vec::new();
@@ -39,8 +39,8 @@ pub(super) fn examine<F: Files>(
             unreadable.push(segment);
         }
     };
-    let mut replayed =
-        replay(&files, known.map(|(epoch, _)| epoch), next, visit).map_err(io_error_at(path))?;
+    let mut replayed = replay(&files, known.map(|(epoch, _)| epoch), left_out, visit)
+        .map_err(io_error_at(path))?;
     // A record that can't be read here may be read by other means: its file is kept.
     replayed.unreadable.extend(unreadable);
     replayed.unreadable.sort_unstable();
@@ -108,6 +108,7 @@ pub(super) fn examine<F: Files>(
         unsynced: replayed.unsynced(),
         missing,
         unused: replayed.unused,
+        unread_files: replayed.unread,
         damaged_files: replayed.unreadable,
         to_reclaim,
         bad,

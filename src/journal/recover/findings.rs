@@ -48,5 +48,12 @@ pub(super) fn describe_damage(replayed: &Replayed, bad: u64) -> Vec<Finding> {
             replayed.unread.len()
         ));
     }
+    if !replayed.gone.is_empty() {
+        add(format!(
+            "{} files of the log that an earlier start could not read are gone or empty now: what was \
+             in them is lost",
+            replayed.gone.len()
+        ));
+    }
     findings
 }

@@ -4,8 +4,8 @@ use super::examine::examine;
 use super::findings::Finding;
 use super::opened::Opened;
 use crate::journal::directory::{
-    FORMAT_FILE, LOG, check_format, keep_next, keep_origin, known_format, known_next, known_origin,
-    lock, lock_as_it_is, make_private, quarantine, refuse_others,
+    FORMAT_FILE, LOG, check_format, keep_left_out, keep_origin, known_format, known_left_out,
+    known_origin, lock, lock_as_it_is, make_private, quarantine, refuse_others,
 };
 use crate::journal::error::{OpenError, io_error_at};
 use crate::journal::log::files::Directory;
@@ -28,15 +28,16 @@ pub fn open(settings: &JournalSettings) -> Result<Opened, OpenError> {
     let log = path.join(LOG);
     std::fs::create_dir_all(&log).map_err(io_error_at(&log))?;
     let files = Directory::new(log);
-    let known = (known_origin(path), known_next(path));
-    let mut opened = examine(files, vault, path, known)?;
+    let known = known_left_out(path);
+    let mut opened = examine(files, vault, path, (known_origin(path), &known))?;
     opened.lock = Some(lock);
     keep_origin(path, &(opened.origin.epoch, opened.origin.secret))?;
-    if let Some((_, last)) = opened.origin.left_out
-        && let Err(error) = keep_next(path, last + 1)
+    let left_out = opened.left_out(&known);
+    if left_out != known
+        && let Err(error) = keep_left_out(path, &left_out)
     {
         // It matters only if the file that this process writes can't be read either.
-        tracing::warn!(%error, "the number at which this process begins can't be kept");
+        tracing::warn!(%error, "what this start could not read can't be kept");
     }
     let damaged: Vec<u64> = std::mem::take(&mut opened.damaged_files);
     if !damaged.is_empty() {
@@ -103,7 +104,7 @@ pub fn inspect(settings: &JournalSettings) -> Result<Opened, OpenError> {
         Directory::new(path.join(LOG)),
         vault,
         path,
-        (known_origin(path), known_next(path)),
+        (known_origin(path), &known_left_out(path)),
     )?;
     opened.lock = lock;
     Ok(opened)

@@ -7,7 +7,7 @@ use crate::event::{Context, Fingerprint, GroupIndex, Principal};
 use crate::journal::commit::index::LogIndex;
 use crate::journal::directory::DirectoryLock;
 use crate::journal::log::files::{Directory, Files};
-use crate::journal::log::replay::Missing;
+use crate::journal::log::replay::{LeftOut, Missing};
 use crate::journal::log::writer::{Origin, Sums};
 use crate::journal::record::{self, Record, RefusalRecord, SettledIds};
 use crate::journal::refusals::{Refusal, Refusals};
@@ -25,6 +25,8 @@ pub struct Opened<F: Files = Directory> {
     pub(super) lock: Option<DirectoryLock>,
     pub(super) index: LogIndex,
     pub(super) origin: Origin,
+    /// Files that can't be read.
+    pub(super) unread_files: Vec<u64>,
     pub(super) pending: BTreeMap<u64, FoundFrame>,
     pub(super) letters: BTreeMap<u64, FoundFrame>,
     pub(super) contexts: HashMap<Fingerprint, Arc<Context>>,
@@ -60,6 +62,23 @@ impl<F: Files> Opened<F> {
     #[must_use]
     pub const fn sums(&self) -> Sums {
         self.index.sums
+    }
+
+    /// What is to be kept beside the log, where this was `known` of earlier starts.
+    #[must_use]
+    pub(super) fn left_out(&self, known: &LeftOut) -> LeftOut {
+        let unread = self.unread_files.clone();
+        match self.origin.left_out {
+            Some((first, last)) => LeftOut {
+                first,
+                last,
+                unread,
+            },
+            None => LeftOut {
+                unread,
+                ..known.clone()
+            },
+        }
     }
 
     /// The directory.

@@ -16,6 +16,7 @@ use crate::journal::directory::{FORMAT_FILE, LOG};
 use crate::journal::health::Health;
 use crate::journal::log::files::Files;
 use crate::journal::log::frame::{self, Flags, Kind};
+use crate::journal::log::replay::LeftOut;
 use crate::journal::log::simulated_disk::{Fate, SimulatedDisk};
 use crate::journal::log::writer::{Depth, HEAD_SALT, Origin, Writer};
 use crate::journal::reclaim::Reclaim;
@@ -285,12 +286,12 @@ fn start_log(opened: Opened<SimulatedDisk>, depth: Depth) -> Running {
 }
 
 fn look_through(disk: &SimulatedDisk) -> Opened<SimulatedDisk> {
-    look_through_from(disk, 0)
+    look_through_from(disk, &LeftOut::default())
 }
 
-/// `next`: as a process before this one has kept it beside the log.
-fn look_through_from(disk: &SimulatedDisk, next: u64) -> Opened<SimulatedDisk> {
-    let known = (None, next);
+/// `left_out`: as a process before this one has kept it beside the log.
+fn look_through_from(disk: &SimulatedDisk, left_out: &LeftOut) -> Opened<SimulatedDisk> {
+    let known = (None, left_out);
     examine(disk.clone(), Vault::default(), Path::new("/nowhere"), known).unwrap()
 }
 

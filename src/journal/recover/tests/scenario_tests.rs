@@ -651,19 +651,38 @@ fn files_that_cannot_be_read_in_turn_share_no_number() {
     let unread = newest(&world);
     world.disk.0.lock().unread = Some(unread);
     let opened = look_through(&world.disk);
-    let next = opened.origin.left_out.unwrap().1 + 1;
+    let mut left_out = opened.left_out(&LeftOut::default());
+    assert_eq!(left_out.unread, [unread]);
+    // Starts that write nothing leave out no more each time.
+    for _ in 0..3 {
+        let again = look_through_from(&world.disk, &left_out).left_out(&left_out);
+        assert_eq!(again.last, left_out.last);
+    }
     world.start(opened);
     world.run(&Action::Append(2));
     assert!(newest(&world) > unread);
     world.disk.0.lock().unread = Some(newest(&world));
-    world.start(look_through_from(&world.disk, next));
+    let opened = look_through_from(&world.disk, &left_out);
+    left_out = opened.left_out(&left_out);
+    world.start(opened);
     // Fails where a number is given again.
     world.run(&Action::Append(2));
     world.disk.0.lock().unread = None;
-    let opened = look_through_from(&world.disk, next);
+    let opened = look_through_from(&world.disk, &left_out);
     let found: Vec<u64> = opened.pending.keys().copied().collect();
     assert_eq!(found, world.owed.keys().copied().collect::<Vec<_>>());
     assert!(opened.findings.is_empty(), "{:?}", opened.findings);
+    // All could be read: from here on each may be reclaimed without a word.
+    assert!(opened.left_out(&left_out).unread.is_empty());
+    // One that goes while it can't be read is told of.
+    let newest = left_out.unread[0];
+    world.disk.delete(newest).unwrap();
+    let opened = look_through_from(&world.disk, &left_out);
+    let said = format!("{:?}", opened.findings);
+    assert!(
+        said.contains("1 files of the log that an earlier start"),
+        "{said}"
+    );
 }
 
 /// As an upgrade finds a directory.
