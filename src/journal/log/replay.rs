@@ -201,7 +201,9 @@ pub fn replay<F: Files>(
         found.left_out_before.push((known.first, known.last));
         next = next.max(known.last + 1 + behind_known);
     }
-    let is_gone = |number: &&u64| !numbers.contains(number) || found.unused.contains(number);
+    // One that is all zeros may be a file that was made ahead and never written.
+    let is_empty = |number: &u64| files.size(*number).is_ok_and(|size| size == 0);
+    let is_gone = |number: &&u64| !numbers.contains(number) || is_empty(number);
     found.gone = known.unread.iter().filter(is_gone).copied().collect();
     if next > found.next {
         found.left_out = Some((found.next, next - 1));

@@ -43,6 +43,7 @@ use tokio::time::Instant;
 mod directory_tests;
 mod process_tests;
 mod scenario_tests;
+mod unread_tests;
 
 /// A ticket that remembers whether its event was kept.
 #[derive(Debug, Clone, Default)]
