@@ -43,8 +43,9 @@ pub(super) struct Parts {
     pub(super) guard: Option<Arc<Guard>>,
 }
 
-/// Sections that say which calls are events, what shares a batch, and where it goes. While one of them waits for the
-/// restart, no mode changes so that more calls are acknowledged: the file as a whole says how.
+/// Sections that say which calls are events, what shares a batch, and where it goes. While one of
+/// them waits for the restart, no mode changes so that more calls are acknowledged: the file as a
+/// whole says how.
 const GROUNDS: [&str; 11] = [
     "batch",
     "cors",

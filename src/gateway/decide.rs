@@ -222,7 +222,7 @@ impl Decider {
         raw: &Bytes,
     ) -> Decision {
         let group = rule.group;
-        let refusing = rule.is_on_for_all().then_some(group);
+        let refusing = rule.refusing_group();
         let caller = self.callers.identify(head.parts, head.peer);
         let call = Call::new(&caller, head.params, head.request_id);
         let headers = &head.parts.headers;

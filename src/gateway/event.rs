@@ -227,9 +227,8 @@ impl EventCalls {
         let decision = match &gathered {
             Gathered::Whole(Whole { raw, .. }) => self.decider.decide_batch(&head, rule, raw).await,
             Gathered::Streamed(_, unread) => {
-                let refusing = rule.is_on_for_all().then_some(rule.group);
-                self.decider
-                    .decide_unread(&head, (&[rule.group], refusing), *unread)
+                let groups = (&[rule.group][..], rule.refusing_group());
+                self.decider.decide_unread(&head, groups, *unread)
             }
         };
         self.carry_out(decision, parts, gathered, peer, &request_id)

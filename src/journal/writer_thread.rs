@@ -126,7 +126,7 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
     }
 
     fn begin_reclaiming(&mut self) {
-        let may_go = self.shared.queue().index.unread == 0;
+        let may_go = self.shared.health.unread() == 0;
         if may_go && (self.to_reclaim > 0 || self.count_loose() > 0) {
             let begun = Reclaim::begin(&self.shared, &self.syncs);
             self.reclaim = self.note_failure(begun, LONGEST_PAUSE).flatten();

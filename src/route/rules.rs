@@ -115,9 +115,15 @@ pub struct BatchRule {
 
 impl BatchRule {
     /// Nobody's batches are forwarded for a mode.
-    #[must_use]
-    pub fn is_on_for_all(&self) -> bool {
+    fn is_on_for_all(&self) -> bool {
         self.switches.is_empty() || self.switches.iter().any(|switch| switch.is_on_for_all())
+    }
+
+    /// The group, if it may refuse batches (`refuse`): none where somebody's are forwarded, since
+    /// those are the application's to judge.
+    #[must_use]
+    pub fn refusing_group(&self) -> Option<GroupIndex> {
+        self.is_on_for_all().then_some(self.group)
     }
 
     /// Everybody's are.

@@ -39,17 +39,14 @@ impl LastScrape {
             *last = Some((began, body.clone()));
             Ok::<_, anyhow::Error>(body)
         });
-        match reading.await {
-            Ok(Ok(body)) => show_text(body),
-            Ok(Err(error)) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+        match reading.await.map_err(anyhow::Error::from).flatten() {
+            Ok(body) => {
+                let kind = "text/plain; version=0.0.4; charset=utf-8";
+                typed(StatusCode::OK, body, kind)
+            }
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
         }
     }
-}
-
-fn show_text(body: Vec<u8>) -> Response<Body> {
-    let kind = "text/plain; version=0.0.4; charset=utf-8";
-    typed(StatusCode::OK, body, kind)
 }
 
 /// Looking at every lane and at the journal's files may take a while: off the runtime's threads.

@@ -209,8 +209,7 @@ impl Explainer {
                 });
                 self.suppose(supposed, &touches);
                 let decision = if arrived.body.len() > self.decider.acceptor.max_body() {
-                    let refusing = rule.is_on_for_all().then_some(group);
-                    let groups = (&[group][..], refusing);
+                    let groups = (&[group][..], rule.refusing_group());
                     self.decider.decide_unread(&head, groups, Unread::TooLarge)
                 } else {
                     self.decider.decide_batch(&head, &rule, arrived.body).await

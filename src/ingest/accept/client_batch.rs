@@ -75,7 +75,7 @@ impl Acceptor {
         if rule.was_never_on() {
             return Err(Decline::Forward(Forward::Mode));
         }
-        let refusing = rule.is_on_for_all().then_some(rule.group);
+        let refusing = rule.refusing_group();
         let is_off = rule.is_off_for_all();
         let judge = |decline| {
             if is_off {

@@ -59,8 +59,6 @@ pub struct LogIndex {
     pub seen: usize,
     /// The segments, oldest first.
     pub segments: VecDeque<Begun>,
-    /// A file could not be read: what settles its events lies behind it, and must outlive it.
-    pub unread: usize,
 }
 
 impl LogIndex {

@@ -267,7 +267,6 @@ impl<F: Files, T: Ticket> Committer<F, T> {
                 }
                 Err(error) => {
                     tracing::error!(segment, %error, "a file of the log can't be read any more");
-                    queue.index.unread += 1;
                     self.0.health.note_unread(1);
                 }
             }

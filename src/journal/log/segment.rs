@@ -36,36 +36,11 @@ pub struct Head {
     pub left_out: Option<(u64, u64)>,
 }
 
-/// As it was before numbers were left out.
-#[derive(Deserialize)]
-struct EarlierHead {
-    epoch: [u8; 16],
-    secret: [u8; 32],
-    next: u64,
-    sums: Sums,
-}
-
 impl Head {
-    /// What the first frame of a segment says. An earlier binary reads it too: it passes over what
-    /// is behind the sums.
+    /// What the first frame of a segment says. An earlier binary's ends with the sums, where this one's
+    /// has a zero if no number was left out; what is behind that is passed over, there as here.
     pub fn read(body: &[u8]) -> Option<Self> {
-        let now = || postcard::from_bytes::<Self>(body).ok();
-        let earlier = || {
-            let EarlierHead {
-                epoch,
-                secret,
-                next,
-                sums,
-            } = postcard::from_bytes(body).ok()?;
-            Some(Self {
-                epoch,
-                secret,
-                next,
-                sums,
-                left_out: None,
-            })
-        };
-        now().or_else(earlier)
+        postcard::from_bytes(&[body, &[0]].concat()).ok()
     }
 
     /// The first frame of a segment.

@@ -122,7 +122,6 @@ fn build_index(reading: &Reading<'_>, replayed: &Replayed) -> (LogIndex, Context
     let mut index = LogIndex::default();
     (index.sums, index.next, index.seen) = (reading.sums, replayed.next, reading.settled.len());
     index.segments = replayed.segments.iter().copied().collect();
-    index.unread = replayed.unread.len();
     index.events.begin_at(
         index
             .segments

@@ -45,7 +45,7 @@ impl<F: Files> Opened<F> {
     ) -> std::io::Result<Journal<T, F>> {
         let health = Arc::new(Health::new(clock.clone()));
         let active = ActiveFamilies::new(Instant::now(), memory.events, self.has_events());
-        health.note_unread(self.index.unread);
+        health.note_unread(self.unread_files.len());
         let dead = self.place_pending(groups, &tails, (&health, &clock), place);
         self.sync_segments();
         let Self {

@@ -239,6 +239,7 @@ type Running = (
 fn start_log(opened: Opened<SimulatedDisk>, depth: Depth) -> Running {
     let (tails, heard) = tail();
     let health = Arc::new(Health::new(Clock::default()));
+    health.note_unread(opened.unread_files.len());
     let segment_size = 2_048;
     let bounds = Bounds {
         depth,

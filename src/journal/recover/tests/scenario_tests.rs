@@ -600,12 +600,13 @@ fn while_a_file_cannot_be_read_none_behind_it_goes() {
     assert_ne!(first(&world), unread, "it is read and reclaimed");
 }
 
-/// What a later process keeps under a number of it would be taken for the same frame, written again,
-/// and passed over as soon as the file can be read.
-#[test]
-fn while_the_newest_file_cannot_be_read_no_number_in_it_is_given_again() {
+fn newest(world: &World) -> u64 {
+    world.shared.queue().index.segments.back().unwrap().segment
+}
+
+/// The disk can't read the newest of its two files.
+fn world_with_an_unread_file() -> (World, u64) {
     let mut world = World::new(Depth::Disk);
-    let newest = |world: &World| world.shared.queue().index.segments.back().unwrap().segment;
     world.run(&Action::Append(1));
     let first = newest(&world);
     while newest(&world) == first {
@@ -613,8 +614,16 @@ fn while_the_newest_file_cannot_be_read_no_number_in_it_is_given_again() {
     }
     let unread = newest(&world);
     world.disk.0.lock().unread = Some(unread);
+    (world, unread)
+}
+
+/// What a later process keeps under a number of it would be taken for the same frame, written again,
+/// and passed over as soon as the file can be read.
+#[test]
+fn while_the_newest_file_cannot_be_read_no_number_in_it_is_given_again() {
+    let (mut world, unread) = world_with_an_unread_file();
     let opened = look_through(&world.disk);
-    assert_eq!(opened.index.unread, 1);
+    assert_eq!(opened.unread_files, [unread]);
     world.start(opened);
     world.run(&Action::Append(9));
     world.settle(u8::try_from(world.pending.len() - 1).unwrap(), false);
@@ -641,15 +650,7 @@ fn while_the_newest_file_cannot_be_read_no_number_in_it_is_given_again() {
 /// before it can.
 #[test]
 fn files_that_cannot_be_read_in_turn_share_no_number() {
-    let mut world = World::new(Depth::Disk);
-    let newest = |world: &World| world.shared.queue().index.segments.back().unwrap().segment;
-    world.run(&Action::Append(1));
-    let first = newest(&world);
-    while newest(&world) == first {
-        world.run(&Action::Append(1));
-    }
-    let unread = newest(&world);
-    world.disk.0.lock().unread = Some(unread);
+    let (mut world, unread) = world_with_an_unread_file();
     let opened = look_through(&world.disk);
     let mut left_out = opened.left_out(&LeftOut::default());
     assert_eq!(left_out.unread, [unread]);
@@ -675,8 +676,7 @@ fn files_that_cannot_be_read_in_turn_share_no_number() {
     // All could be read: from here on each may be reclaimed without a word.
     assert!(opened.left_out(&left_out).unread.is_empty());
     // One that goes while it can't be read is told of.
-    let newest = left_out.unread[0];
-    world.disk.delete(newest).unwrap();
+    world.disk.delete(left_out.unread[0]).unwrap();
     let opened = look_through_from(&world.disk, &left_out);
     let said = format!("{:?}", opened.findings);
     assert!(
