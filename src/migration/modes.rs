@@ -177,8 +177,8 @@ impl Modes {
     }
 
     /// Goes by a configuration that was read anew, as far as it has other words on routes that there
-    /// are: mode, rollout, allow and deny. A route that is another one now stays as it stands, and
-    /// without `may_rise` one of which more calls would be acknowledged.
+    /// are: mode, rollout, allow and deny. Of a route that is another one now, and
+    /// without `may_rise` of any, no more calls are acknowledged than before.
     pub fn reload(&self, events: &[EventRoute], may_rise: bool) -> Renewed {
         let by = "the file";
         let mut routes = self.0.routes.lock();
