@@ -24,6 +24,7 @@ use crate::ingest::{self, Handles, Keeping};
 use crate::journal::settings::Durability;
 use crate::read::Read;
 use crate::server::{self, Listener, ServerTls};
+use crate::token_keys::KeyFetcher;
 use crate::upstream::Upstream;
 use crate::webhook::Webhook;
 use anyhow::Context as _;
@@ -87,6 +88,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         .context("the journal can't be brought back")?;
     let listeners = Listeners::open(&config, listener, admin_places).await?;
     let webhook = build_webhook(&config, &handles, &shared);
+    let key_fetcher = build_key_fetcher(&config, &shared);
 
     let (drain, end) = (Drain::new(), Drain::new());
     let read = Read::new(
@@ -152,6 +154,9 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     let mut others = spawn_event_path(event_tasks, &drain);
     // Not watched: nothing that a call needs fails with it.
     others.push(tokio::spawn(live_task.run()));
+    if let Some(fetcher) = key_fetcher {
+        others.push(tokio::spawn(fetcher.run()));
+    }
     if let Some(webhook) = &webhook {
         others.push(tokio::spawn(Arc::clone(webhook).run()));
     }
@@ -243,6 +248,13 @@ fn build_webhook(config: &Config, handles: &Handles, shared: &Shared) -> Option<
     Some(Arc::new(Webhook::new(
         notify, upstream, operations, metrics,
     )))
+}
+
+/// What fetches the keys of tokens, if they are published anywhere.
+fn build_key_fetcher(config: &Config, shared: &Shared) -> Option<KeyFetcher> {
+    let verifier = config.identity.jwt.clone()?;
+    let client = |url: &_| Upstream::new(rehearsal::client(&config.upstream, url, false));
+    KeyFetcher::try_new(verifier, client, Arc::clone(&shared.metrics))
 }
 
 /// What a listener speaks.

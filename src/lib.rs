@@ -84,7 +84,8 @@ pub mod ingest;
 // The read path.
 pub mod read;
 
-// What an operator is told without asking.
+// What is fetched and told beside calls: the keys of tokens, and what an operator should know.
+mod token_keys;
 pub mod webhook;
 
 // The staged migration: it reads what the event path shows it.

@@ -93,6 +93,8 @@ pub(super) fn link(sections: Sections, problems: &Sink) -> Option<Config> {
 
     let addresses = encryption::addresses(&upstream, &groups, &shadow);
     let addresses = addresses.chain(sections.notify.iter().map(|notify| &notify.url));
+    let published = identity.jwt.as_ref().and_then(|verifier| verifier.url());
+    let addresses = addresses.chain(published);
     upstream.tls = encryption::link_tls(tls, addresses, problems);
 
     // From here on nothing is wrong that wasn't reported.

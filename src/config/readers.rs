@@ -33,6 +33,33 @@ pub(super) fn application_url(text: &str) -> Result<Uri, String> {
     }
 }
 
+/// The URL of something on a web server, by `http` or `https`.
+///
+/// # Errors
+/// It is no URL of a web server. What was found isn't told: it may be a secret.
+pub(super) fn web_url(text: &str) -> Result<Uri, String> {
+    let allowed = "allowed is \"http://HOST/PATH\" or \"https://HOST/PATH\"";
+    let url: Uri = text
+        .parse()
+        .map_err(|error| format!("{error}; {allowed}"))?;
+    let has_user = |url: &Uri| {
+        url.authority()
+            .is_some_and(|one| one.as_str().contains('@'))
+    };
+    match url.scheme_str() {
+        Some("http" | "https")
+            if url.host().is_some_and(|host| !host.is_empty()) && !has_user(&url) =>
+        {
+            check_name(url.host().unwrap_or_default(), &url)?;
+            Ok(url)
+        }
+        Some(scheme) => Err(format!(
+            "found the scheme {scheme}, or no plain host; {allowed}"
+        )),
+        None => Err(format!("found no scheme; {allowed}")),
+    }
+}
+
 /// An address by `https` names a host that a certificate can be of.
 ///
 /// # Errors

@@ -248,13 +248,21 @@ impl<'a> Section<'a> {
         see(&default_of(key)?)
     }
 
-    /// A variable of the process that the table names.
-    pub(super) fn variable(&self, name: &str) -> Option<String> {
+    /// The variable of the process that a key of the table names; blank space around its value is
+    /// cut off.
+    pub(super) fn variable_of(&self, key: &Key, name: &str) -> Option<String> {
         let value = self.reading.environment.get(name);
         if value.is_none() {
-            self.wrong_key(&ENV, format!("the environment has no variable {name}"));
+            self.wrong_key(key, format!("the environment has no variable {name}"));
         }
-        value.cloned()
+        value.map(|text| text.trim().to_owned())
+    }
+
+    /// The content of the file that a key of the table names, likewise.
+    pub(super) fn content_of(&self, key: &Key, path: &str) -> Option<String> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| self.wrong_key(key, format!("{path} can't be read: {error}")));
+        text.ok().map(|text| text.trim().to_owned())
     }
 
     /// Reports the keys that were never asked for.

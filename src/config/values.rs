@@ -48,17 +48,14 @@ impl Section<'_> {
     /// A secret that this table names: `env`, a variable, or `file`, a file's content; blank space
     /// around it is cut off.
     pub(super) fn secret(&self) -> Option<String> {
-        let found = match (self.text(&ENV), self.text(&FILE)) {
-            (Some(name), None) => self.variable(&name),
-            (None, Some(path)) => std::fs::read_to_string(&path)
-                .map_err(|error| self.wrong_key(&FILE, format!("{path} can't be read: {error}")))
-                .ok(),
+        match (self.text(&ENV), self.text(&FILE)) {
+            (Some(name), None) => self.variable_of(&ENV, &name),
+            (None, Some(path)) => self.content_of(&FILE, &path),
             _ => {
                 self.wrong("exactly one of env (a variable's name) and file (a path) is needed");
                 None
             }
-        };
-        found.map(|text| text.trim().to_owned())
+        }
     }
 
     /// A name that another section must have; a missing one too. None where it is no text, which is

@@ -21,6 +21,8 @@ pub enum NotAnswerable {
     EarlyToken,
     /// A claim of its JWT has another value than `identity.claims` allows.
     Claim,
+    /// Its token isn't known to be what its issuer signed (`identity.jwt`).
+    UnverifiedToken,
     /// It proves itself, and no batch could carry its proof (ruling 22).
     Proof,
     /// Its JWT has expired.
@@ -42,6 +44,7 @@ impl NotAnswerable {
             Self::SeveralTokens => "several_tokens",
             Self::EarlyToken => "early_token",
             Self::Claim => "claim",
+            Self::UnverifiedToken => "unverified_token",
             Self::Proof => "proof",
             Self::ExpiredToken => "expired_token",
             Self::OddCookies => "odd_cookies",
@@ -83,7 +86,22 @@ impl Identity {
         {
             return Err(NotAnswerable::EarlyToken);
         }
-        claims
+        claims?;
+        if self.is_verified(caller) {
+            Ok(())
+        } else {
+            Err(NotAnswerable::UnverifiedToken)
+        }
+    }
+
+    /// Whether a call has no token, or one that its issuer signed, as far as that is asked for. What
+    /// stands in a token's place and is none is not verified.
+    fn is_verified(&self, caller: &Caller<'_>) -> bool {
+        let Some(verifier) = &self.settings.jwt else {
+            return true;
+        };
+        self.token_of(caller)
+            .is_none_or(|token| verifier.verify(token, &caller.said.verified))
     }
 
     /// What of this doesn't depend on the time.
@@ -134,7 +152,14 @@ impl Identity {
         let wrong = |(name, allowed): &(Box<str>, Vec<serde_json::Value>)| {
             let raw = caller.claim(std::slice::from_ref(name));
             let found = raw.and_then(|raw| serde_json::from_str::<serde_json::Value>(raw).ok());
-            found.is_some_and(|found| !allowed.contains(&found))
+            // An audience may be one of several (RFC 7519 §4.1.3).
+            let is_allowed = |found: &serde_json::Value| match found {
+                serde_json::Value::Array(several) if **name == *"aud" => {
+                    several.iter().any(|one| allowed.contains(one))
+                }
+                one => allowed.contains(one),
+            };
+            found.is_some_and(|found| !is_allowed(&found))
         };
         if self.settings.claims.iter().any(wrong) {
             Err(NotAnswerable::Claim)

@@ -10,6 +10,7 @@
 
 use super::keys::CallerKeys;
 use super::token::Token;
+use super::verify::Verified;
 use super::{Kind, NotAnswerable};
 use crate::event::{Principal, Tag, UserId};
 use crate::keyed::TextHash;
@@ -42,6 +43,8 @@ pub(super) struct Said {
     pub(super) token: Option<Token>,
     /// It has several tokens, of which an application may read any: it claims nothing.
     pub(super) has_several_tokens: bool,
+    /// Whether the token is what its issuer signed.
+    pub(super) verified: Verified,
     /// What each header says of the caller, in the order of the map.
     pub(super) kinds: OnceLock<Box<[Kind]>>,
     /// Whether Tidegate may answer, as far as that doesn't depend on the time: before the token's

@@ -23,6 +23,7 @@ fn settings() -> IdentitySettings {
             Part::parse("header:x-csrf-token").unwrap(),
         )),
         token: vec![Part::parse("header:authorization").unwrap()],
+        jwt: None,
         admit: crate::identity::Admit::Optimistic,
         proof_ttl: Duration::from_secs(60),
         cors: None,

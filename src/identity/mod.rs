@@ -10,6 +10,7 @@ pub mod keys;
 pub mod lists;
 mod settings;
 mod token;
+mod verify;
 
 pub use answerable::NotAnswerable;
 pub use caller::{Caller, KnownHead};
@@ -17,6 +18,7 @@ pub use families::Families;
 pub use keys::{CallerKeys, Reading};
 pub use lists::Kind;
 pub use settings::{Admit, Cors, Forbid, IdentitySettings, Need, Part, PartError, Selection};
+pub use verify::{KeySetError, TokenVerifier};
 
 use crate::event::{Context, Principal, Succession, UserId};
 use crate::peer::Peer;
@@ -216,11 +218,16 @@ impl Identity {
     pub fn claiming_token(&self, caller: &Caller<'_>) -> Option<Principal> {
         self.claimed(caller)?;
         let hash = || {
-            let mut parts = self.settings.token.iter();
-            let token = parts.find_map(|part| caller.tokens(part).into_iter().next())?;
+            let token = self.token_of(caller)?;
             Some(self.hash_token(token))
         };
         *caller.said.token_hash.get_or_init(hash)
+    }
+
+    /// What stands first where a token is looked for.
+    fn token_of<'c>(&self, caller: &Caller<'c>) -> Option<&'c str> {
+        let mut parts = self.settings.token.iter();
+        parts.find_map(|part| caller.tokens(part).into_iter().next())
     }
 
     /// The user that the address of a call names (its query or path), whatever its token says: an

@@ -2,8 +2,10 @@
 //! must have for Tidegate to answer it (design §4).
 
 use super::lists::{self, Kind};
+use super::verify::TokenVerifier;
 use crate::template::{Path, Template};
 use http::{HeaderName, header};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A place of a call where something of its caller stands.
@@ -281,6 +283,8 @@ pub struct IdentitySettings {
     /// Where a JWT is looked for; Authorization counts with the Bearer scheme only. Where two are
     /// found that differ, or one beside an Authorization of another form, the application judges.
     pub token: Vec<Part>,
+    /// Verifies tokens; `None`: the application does. Copies of the settings share it.
+    pub jwt: Option<Arc<TokenVerifier>>,
     /// Unknown credentials.
     pub admit: Admit,
     /// How long a proof lasts.

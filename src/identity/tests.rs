@@ -30,6 +30,7 @@ fn settings() -> IdentitySettings {
         token: ["header:authorization", "cookie:access_token"]
             .map(part)
             .to_vec(),
+        jwt: None,
         admit: Admit::Optimistic,
         proof_ttl: Duration::from_secs(60),
         cors: Some(Cors {

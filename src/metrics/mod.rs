@@ -46,6 +46,8 @@ pub struct Metrics {
     pub known_connections: IntCounter,
     /// Messages to the webhook, by result.
     pub notifications: IntCounterVec,
+    /// Fetches of the keys that tokens are verified by, by result.
+    pub key_fetches: IntCounterVec,
     /// Events of routes in mode `observe`, by route.
     pub observed_events: IntCounterVec,
     /// What the observer had no room for.
@@ -162,6 +164,11 @@ impl Metrics {
             notifications: vector(
                 "tidegate_notifications_total",
                 "Messages to the webhook of notify.url, by result: sent, failed",
+                &["result"],
+            )?,
+            key_fetches: vector(
+                "tidegate_jwt_key_fetches_total",
+                "Fetches of the keys of identity.jwt.jwks_url, by result: fetched, failed",
                 &["result"],
             )?,
             observed_events: vector(

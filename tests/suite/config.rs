@@ -242,3 +242,65 @@ fn a_trace_section_is_an_error_where_the_program_cannot_record_spans() {
                   feature otlp";
     assert!(found.contains(wanted), "{found}");
 }
+
+#[test]
+fn what_verifies_tokens_is_one_secret_or_one_address_and_no_error_shows_a_secret() {
+    let line = |jwt: &str| format!("{PLAIN}[identity]\njwt = {jwt}\n");
+    let secret = [("JWT_SECRET", "MARKER7741"), ("EMPTY", " \n")];
+    for good in [
+        "{ secret_env = \"JWT_SECRET\" }",
+        "{ secret_env = \"JWT_SECRET\", secret_encoding = \"text\" }",
+        "{ jwks_url = \"http://127.0.0.1:9/keys\" }",
+    ] {
+        let config = with(&line(good), &secret).unwrap_or_else(|error| panic!("{good}: {error}"));
+        assert!(config.identity.jwt.is_some(), "{good}");
+        assert!(!format!("{config:?}").contains("MARKER7741"), "{good}");
+    }
+    for (wrong, wanted) in [
+        (
+            "{}",
+            "identity.jwt: exactly one of secret_env (a variable's name), secret_file (a path)",
+        ),
+        (
+            "{ secret_env = \"JWT_SECRET\", jwks_url = \"https://x\" }",
+            "identity.jwt: exactly one of secret_env",
+        ),
+        (
+            "{ secret_env = \"NOWHERE\" }",
+            "identity.jwt.secret_env: the environment has no variable NOWHERE",
+        ),
+        (
+            "{ secret_env = \"EMPTY\" }",
+            "identity.jwt.secret_env: its secret is empty",
+        ),
+        (
+            "{ secret_env = \"JWT_SECRET\", secret_encoding = \"base64\" }",
+            "identity.jwt.secret_env: its secret is no base64",
+        ),
+        (
+            "{ secret_env = \"JWT_SECRET\", secret_encoding = \"hex\" }",
+            "identity.jwt.secret_encoding: found \"hex\"; allowed",
+        ),
+        (
+            "{ secret_file = \"/nowhere/secret\" }",
+            "identity.jwt.secret_file: /nowhere/secret can't be read",
+        ),
+        (
+            "{ jwks_url = \"ftp://x\" }",
+            "identity.jwt.jwks_url: found the scheme ftp",
+        ),
+        (
+            "{ jwks_url = \"http://x/keys\", secret_encoding = \"text\" }",
+            "identity.jwt.secret_encoding: is of a secret",
+        ),
+        (
+            "{ secret = \"MARKER7741\" }",
+            "identity.jwt.secret: unknown key; allowed are jwks_url, secret_encoding",
+        ),
+        ("\"x\"", "identity.jwt: found "),
+    ] {
+        let found = with(&line(wrong), &secret).unwrap_err();
+        assert!(found.contains(wanted), "{wrong}: {found}");
+        assert!(!found.contains("MARKER7741"), "{found}");
+    }
+}

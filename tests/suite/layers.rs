@@ -15,7 +15,7 @@ const RANKS: [&[&str]; 12] = [
     ],
     &["journal", "cache", "upstream", "server"],
     &["ingest"],
-    &["read", "webhook"],
+    &["read", "token_keys", "webhook"],
     &["migration"],
     &["gateway", "admin"],
     &["config"],
@@ -141,6 +141,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
         &[&["letter"], &["pile", "selection"]],
     ),
     ("identity::keys", &[&["stored"], &["reading"], &["hash"]]),
+    ("identity::verify", &[&["keyring", "provider"]]),
     ("spans", &[&["settings"], &["off", "otlp"]]),
     (
         "logging",

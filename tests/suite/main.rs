@@ -83,6 +83,7 @@ mod support;
 mod tls;
 mod tls_reload;
 mod tls_upstream;
+mod tokens;
 mod turns;
 mod understanding;
 mod unix_sockets;

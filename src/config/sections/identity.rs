@@ -2,10 +2,15 @@
 //! it.
 
 use crate::config::key::{Key, Kind::*, Schema, keys};
-use crate::config::readers::{HEAD, read_lists};
+use crate::config::readers::{HEAD, read_lists, web_url};
 use crate::config::section::Section;
-use crate::identity::{Admit, Forbid, IdentitySettings, Kind, Need, Part, PartError, Selection};
+use crate::identity::{
+    Admit, Forbid, IdentitySettings, Kind, Need, Part, PartError, Selection, TokenVerifier,
+};
 use crate::template::{Source, Template};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use std::sync::Arc;
 
 keys! {
     "[identity]";
@@ -49,6 +54,10 @@ keys! {
     /// application may read either. Without `header:authorization` here, `Authorization` is no
     /// place for tokens
     TOKEN = Key::with("token", Said("list of parts"), r#"["header:authorization", "cookie:access_token"]"#);
+    /// tokens are verified, and a call with one that isn't what its issuer signed is forwarded. A call
+    /// without a token isn't, but for `"jwt"` in `require` ([more](operations.md#tokens)).
+    /// What `exp` and `nbf` say counts in any case; `iss` and `aud` belong into `claims`
+    JWT = Key::without("jwt", Table(&[&SECRET_ENV, &SECRET_FILE, &SECRET_ENCODING, &JWKS_URL]), "the application verifies");
     /// `"proven"`: a principal's first call is forwarded, and its calls are acknowledged after a
     /// 2xx: to a call of the group's own routes, or to a read of what its events change, unless
     /// that route has answered a caller without a name or one that was refused by 401
@@ -57,6 +66,18 @@ keys! {
     PROOF_TTL = Key::text("proof_ttl", Duration, "600s");
     /// one call of each principal is forwarded so often, for sessions that live by what answers set
     REFRESH = Key::without("refresh", Duration, "never");
+}
+
+keys! {
+    /// the variable that holds the secret of HS256, HS384 and HS512; blank space around it is cut off
+    SECRET_ENV = Key::without("secret_env", Said("name of a variable"), "one of these three is needed");
+    /// the file that holds it
+    SECRET_FILE = Key::without("secret_file", Said("file"), "");
+    /// what is signed with: the secret as it is written, or the bytes that it encodes
+    SECRET_ENCODING = Key::text("secret_encoding", OneOf(&["text", "base64"]), "text");
+    /// where the issuer publishes its keys (RFC 7517): RSA, P-256, P-384 and Ed25519, for RS256 to
+    /// RS512, PS256 to PS512, ES256, ES384 and EdDSA
+    JWKS_URL = Key::without("jwks_url", Said(r#"URL: `"https://HOST/PATH"`"#), "");
 }
 
 /// Without what `[cors]` says, and whether the groups put users in lower case.
@@ -76,6 +97,11 @@ pub(super) fn read(section: Section<'_>) -> IdentitySettings {
         token: section
             .compiled_list(&TOKEN, Part::parse)
             .unwrap_or_default(),
+        jwt: section
+            .has(&JWT)
+            .then(|| read_jwt(section.section(&JWT)))
+            .flatten()
+            .map(Arc::new),
         admit: section.choice(&ADMIT, &ADMITS, Admit::Optimistic),
         proof_ttl: section.duration(&PROOF_TTL),
         cors: None,
@@ -99,6 +125,62 @@ fn read_double_submit(section: &Section<'_>) -> Option<(Part, Part)> {
             None
         }
     }
+}
+
+/// `None`: it is wrong, which was reported.
+fn read_jwt(table: Section<'_>) -> Option<TokenVerifier> {
+    let is_text = table.choice(&SECRET_ENCODING, &[("text", true), ("base64", false)], true);
+    let verifier = match (
+        table.text(&SECRET_ENV),
+        table.text(&SECRET_FILE),
+        table.has(&JWKS_URL),
+    ) {
+        (Some(name), None, false) => {
+            let secret = table.variable_of(&SECRET_ENV, &name);
+            secret.and_then(|secret| by_secret(&table, &SECRET_ENV, (&secret, is_text)))
+        }
+        (None, Some(path), false) => {
+            let secret = table.content_of(&SECRET_FILE, &path);
+            secret.and_then(|secret| by_secret(&table, &SECRET_FILE, (&secret, is_text)))
+        }
+        (None, None, true) => {
+            if table.has(&SECRET_ENCODING) {
+                table.wrong_key(&SECRET_ENCODING, "is of a secret; published keys have none");
+            }
+            let url = table.compiled(&JWKS_URL, web_url);
+            url.map(TokenVerifier::by_published_keys)
+        }
+        _ => {
+            table.wrong(
+                "exactly one of secret_env (a variable's name), secret_file (a path) and jwks_url \
+                 (a URL) is needed",
+            );
+            None
+        }
+    };
+    table.finish();
+    verifier
+}
+
+/// The text of a secret isn't told, whatever is wrong with it.
+fn by_secret(
+    table: &Section<'_>,
+    key: &Key,
+    (text, is_text): (&str, bool),
+) -> Option<TokenVerifier> {
+    let bytes = if is_text {
+        text.as_bytes().to_vec()
+    } else {
+        let decoded = BASE64_STANDARD.decode(text);
+        decoded
+            .map_err(|_| table.wrong_key(key, "its secret is no base64 (RFC 4648 §4)"))
+            .ok()?
+    };
+    let verifier = TokenVerifier::by_secret(&bytes);
+    if verifier.is_none() {
+        table.wrong_key(key, "its secret is empty");
+    }
+    verifier
 }
 
 fn need_of(text: &str) -> Result<Vec<Need>, PartError> {

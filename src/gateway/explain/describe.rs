@@ -29,6 +29,8 @@ const UNKNOWN: [&str; 3] = [
     "callers behind another address: it is taken to come from 127.0.0.1",
 ];
 const UNKNOWN_OF_READS: &str = "whether the answer is stored, and how old it is";
+const UNKNOWN_OF_TOKENS: &str = "whether its token is what its issuer signed (identity.jwt.jwks_url \
+                                 isn't asked): it is taken to be";
 
 /// A body's object, if it is one.
 pub(super) fn object_of(plain: &Bytes) -> Option<Object<'_>> {
@@ -73,6 +75,9 @@ impl Explainer {
         };
         let mut unknown = UNKNOWN.to_vec();
         unknown.extend(read.is_some().then_some(UNKNOWN_OF_READS));
+        let jwt = self.identity.settings().jwt.as_ref();
+        let supposes = jwt.is_some_and(|verifier| verifier.supposes());
+        unknown.extend(supposes.then_some(UNKNOWN_OF_TOKENS));
         Explanation {
             head: describe_head(asked, arrived, &secrets),
             rules: self.describe_rules(&found, arrived, object.as_ref(), chosen),
@@ -207,6 +212,7 @@ impl Explainer {
             ("forbid", !settings.forbid.is_empty()),
             ("double_submit", settings.double_submit.is_some()),
             ("claims", !settings.claims.is_empty()),
+            ("jwt", settings.jwt.is_some()),
             ("cors", settings.cors.is_some()),
         ];
         let fails = if is_read {

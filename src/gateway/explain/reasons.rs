@@ -27,6 +27,9 @@ pub(super) const fn tell_unanswerable(why: NotAnswerable) -> &'static str {
         }
         NotAnswerable::EarlyToken => "its token isn't valid yet (nbf)",
         NotAnswerable::Claim => "a claim of its token isn't one that identity.claims allows",
+        NotAnswerable::UnverifiedToken => {
+            "its token isn't what the key or the keys of identity.jwt sign"
+        }
         NotAnswerable::Proof => "it proves itself, and no batch could carry its proof",
         NotAnswerable::ExpiredToken => "its token has expired (exp)",
         NotAnswerable::OddCookies => "a Cookie line is no text",

@@ -20,6 +20,7 @@ fn identity(change: impl FnOnce(&mut Selection)) -> Identity {
         forbid: Vec::new(),
         double_submit: None,
         token: Vec::new(),
+        jwt: None,
         admit: Admit::Optimistic,
         proof_ttl: Duration::from_secs(1),
         cors: None,

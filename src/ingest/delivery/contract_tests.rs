@@ -19,6 +19,7 @@ fn identity() -> Identity {
         forbid: Vec::new(),
         double_submit: None,
         token: Vec::new(),
+        jwt: None,
         admit: Admit::Optimistic,
         proof_ttl: Duration::from_secs(1),
         cors: None,

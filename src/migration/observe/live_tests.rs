@@ -112,6 +112,7 @@ pub(super) fn identity() -> Arc<Identity> {
         forbid: Vec::new(),
         double_submit: None,
         token: Vec::new(),
+        jwt: None,
         admit: Admit::Optimistic,
         proof_ttl: HOUR,
         cors: None,

@@ -55,6 +55,7 @@ fn identity() -> Identity {
         forbid: Vec::new(),
         double_submit: None,
         token: Vec::new(),
+        jwt: None,
         admit: Admit::Optimistic,
         proof_ttl: HOUR,
         cors: None,

@@ -1,0 +1,145 @@
+//! The keys that tokens are verified by, and which of them may be a token's.
+
+use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey, Header};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// Most keys of a set that are looked at.
+const MAX_KEYS: usize = 256;
+/// Most keys that a token may be of: each costs a verification, and a token needn't say which.
+const MAX_TRIED: usize = 8;
+
+/// A document that is no set of keys.
+#[derive(Debug, thiserror::Error)]
+pub enum KeySetError {
+    /// It can't be read as one (RFC 7517 §5).
+    #[error("it is no JSON Web Key Set: {0}")]
+    Unreadable(#[from] serde_json::Error),
+    /// No key in it verifies signatures.
+    #[error(
+        "of its {0} keys none verifies signatures; allowed are keys of the types RSA (2048 bits and \
+         more), EC (P-256, P-384) and OKP (Ed25519)"
+    )]
+    NoKeys(usize),
+}
+
+/// A key, as tokens name it.
+#[derive(PartialEq, Eq)]
+struct PublishedKey {
+    jwk: Jwk,
+    /// What it is named by.
+    name: Option<String>,
+    /// It is for this algorithm only.
+    only: Option<Algorithm>,
+}
+
+/// Keys, each with what it is for.
+pub(super) struct Keyring {
+    /// Another number for other keys; at least 1.
+    pub(super) version: u64,
+    published: Vec<PublishedKey>,
+    keys: Vec<DecodingKey>,
+}
+
+impl Keyring {
+    /// No keys: none has been fetched yet.
+    pub(super) const fn none() -> Self {
+        Self {
+            version: 1,
+            published: Vec::new(),
+            keys: Vec::new(),
+        }
+    }
+
+    /// One secret, which no document publishes.
+    pub(super) fn of_secret(secret: DecodingKey) -> Self {
+        Self {
+            keys: vec![secret],
+            ..Self::none()
+        }
+    }
+
+    /// Those of a key set's text that verify signatures; what isn't known of it is left out (RFC
+    /// 7517 §5).
+    ///
+    /// # Errors
+    /// It is no key set, or no key in it verifies signatures.
+    pub(super) fn of_set(text: &[u8], version: u64) -> Result<Self, KeySetError> {
+        #[derive(Deserialize)]
+        struct Set<'a> {
+            #[serde(borrow)]
+            keys: Vec<&'a RawValue>,
+        }
+        let set: Set<'_> = serde_json::from_slice(text)?;
+        let jwks = set.keys.iter().take(MAX_KEYS);
+        let jwks = jwks.filter_map(|raw| serde_json::from_str::<Jwk>(raw.get()).ok());
+        let (published, keys): (Vec<_>, Vec<_>) = jwks.filter_map(usable).unzip();
+        if keys.is_empty() {
+            return Err(KeySetError::NoKeys(set.keys.len()));
+        }
+        Ok(Self {
+            version,
+            published,
+            keys,
+        })
+    }
+
+    /// Whether the keys are the same.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.published == other.published
+    }
+
+    /// How many there are.
+    pub(super) const fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The keys that a token with this header may be of: of its algorithm's family, and with the
+    /// name that it says, or without one.
+    pub(super) fn find<'a>(&'a self, header: &'a Header) -> impl Iterator<Item = &'a DecodingKey> {
+        let named = move |at: usize| {
+            // A secret has no name, whatever a token calls it.
+            self.published.get(at).is_none_or(|key| {
+                let is_it = |name: &String| header.kid.as_ref().is_none_or(|kid| kid == name);
+                key.name.as_ref().is_none_or(is_it)
+                    && key.only.is_none_or(|only| only == header.alg)
+            })
+        };
+        let of_family = |key: &DecodingKey| key.family() == header.alg.family();
+        let keys = self.keys.iter().enumerate();
+        let found = keys.filter(move |(at, key)| of_family(key) && named(*at));
+        found.map(|(_, key)| key).take(MAX_TRIED)
+    }
+}
+
+/// A key that verifies signatures. A symmetric one never does: what is published is no secret.
+fn usable(jwk: Jwk) -> Option<(PublishedKey, DecodingKey)> {
+    if matches!(jwk.algorithm, AlgorithmParameters::OctetKey(_)) {
+        return None;
+    }
+    let common = &jwk.common;
+    let is_for_signatures = matches!(common.public_key_use, None | Some(PublicKeyUse::Signature));
+    let may_verify = common
+        .key_operations
+        .as_ref()
+        .is_none_or(|operations| operations.contains(&KeyOperations::Verify));
+    let only = match common.key_algorithm {
+        None => None,
+        Some(named) => Some(algorithm_of(named)?),
+    };
+    if !(is_for_signatures && may_verify) {
+        return None;
+    }
+    let key = DecodingKey::from_jwk(&jwk).ok()?;
+    if only.is_some_and(|only| only.family() != key.family()) {
+        return None;
+    }
+    let name = common.key_id.clone();
+    Some((PublishedKey { jwk, name, only }, key))
+}
+
+/// The algorithm that a key is for, if that signs.
+fn algorithm_of(named: KeyAlgorithm) -> Option<Algorithm> {
+    Algorithm::try_from(named).ok()
+}
