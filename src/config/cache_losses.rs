@@ -117,7 +117,12 @@ fn is_of_writes(config: &Config, name: &HeaderName) -> bool {
 
 /// Whether two tags can be the same when they are rendered.
 fn can_meet(one: &Template, other: &Template) -> bool {
-    let (one, other) = (one.frame(), other.frame());
+    // Tags are the same in any letters.
+    let lower = |template: &Template| {
+        let pieces = template.frame().into_iter();
+        pieces.map(str::to_lowercase).collect::<Vec<_>>()
+    };
+    let (one, other) = (lower(one), lower(other));
     match (one.as_slice(), other.as_slice()) {
         ([text], frame) | (frame, [text]) => fits(text, frame),
         (one, other) => one == other,
@@ -125,23 +130,23 @@ fn can_meet(one: &Template, other: &Template) -> bool {
 }
 
 /// Whether a text can be made by putting something into the gaps of a frame.
-fn fits(text: &str, frame: &[&str]) -> bool {
+fn fits(text: &str, frame: &[String]) -> bool {
     let Some((first, rest)) = frame.split_first() else {
         return text.is_empty();
     };
-    let Some(mut left) = text.strip_prefix(first) else {
+    let Some(mut left) = text.strip_prefix(&**first) else {
         return false;
     };
     let Some((last, between)) = rest.split_last() else {
         return left.is_empty();
     };
     for piece in between {
-        match left.split_once(piece) {
+        match left.split_once(&**piece) {
             Some((_, tail)) => left = tail,
             None => return false,
         }
     }
-    left.ends_with(last)
+    left.ends_with(&**last)
 }
 
 /// Tags that nothing makes old, and tags that nothing carries.

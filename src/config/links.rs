@@ -336,7 +336,7 @@ fn names_users_in_lowercase(group: &Group, user: &Template) -> bool {
 fn groups_that_may_meet(groups: &[Group], tags: &[Template]) -> Vec<GroupIndex> {
     let meets = |one: &Template, other: &Template| {
         let (one, other) = (literal_start(one), literal_start(other));
-        one.starts_with(other) || other.starts_with(one)
+        one.starts_with(&*other) || other.starts_with(&*one)
     };
     groups_with(groups, tags, meets)
 }
@@ -351,9 +351,10 @@ fn groups_that_share(groups: &[Group], tags: &[Template]) -> Vec<GroupIndex> {
     groups_with(groups, tags, shares)
 }
 
-/// A template up to its first placeholder.
-fn literal_start(template: &Template) -> &str {
-    template.source().split('{').next().unwrap_or_default()
+/// A template up to its first placeholder, in lower case: tags are the same in any.
+fn literal_start(template: &Template) -> String {
+    let start = template.source().split('{').next().unwrap_or_default();
+    start.to_lowercase()
 }
 
 fn groups_with(

@@ -306,6 +306,24 @@ impl Identity {
         self.sessions(set).next().is_some()
     }
 
+    /// Whether an answer to a call with these headers sets a cookie that tells who calls, of a name
+    /// that the call had none of.
+    #[must_use]
+    pub fn begins_session(&self, asked: &HeaderMap, answer: &HeaderMap) -> bool {
+        let mut set = self.sessions(answer.get_all(header::SET_COOKIE).iter());
+        let lines = || asked.get_all(header::COOKIE).iter();
+        let sent = || lines().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+        let name_of = |pair: &'_ [u8]| {
+            let end = pair.iter().position(|byte| *byte == b'=');
+            pair.get(..end.unwrap_or(pair.len()))
+                .map(<[u8]>::trim_ascii)
+                .map(<[u8]>::to_vec)
+        };
+        set.any(|(name, _)| {
+            !sent().any(|pair| name_of(pair).is_some_and(|sent| sent == name.as_bytes()))
+        })
+    }
+
     /// Whether a call had a cookie that may be renewed: one of its context, or one that rolls and
     /// travels beside it.
     #[must_use]

@@ -15,7 +15,7 @@ use crate::ingest::Asker;
 use crate::peer::Peer;
 use crate::route::{CacheRoute, Params};
 use crate::template::Source;
-use crate::upstream::headers::asks_upgrade;
+use crate::upstream::headers::{asks_upgrade, told_beside};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Uri, header};
 use http_body::Body as _;
@@ -62,6 +62,8 @@ pub(super) struct Ask {
     pub(super) wishes: Wishes,
     /// It has a condition, or is for a part.
     pub(super) conditional: bool,
+    /// It comes from a page of another origin, which `[cors]` doesn't allow.
+    pub(super) is_foreign: bool,
 }
 
 impl Ask {
@@ -107,6 +109,7 @@ impl Read {
             reader,
             wishes: Wishes::of(&caller.parts().headers),
             conditional: precondition::is_conditional(&caller.parts().headers),
+            is_foreign: !self.identity.is_allowed_origin(caller),
         })
     }
 
@@ -141,6 +144,9 @@ impl Read {
         {
             return Err("long-target");
         }
+        if route.public && is_odd(parts.uri.path()) {
+            return Err("odd-path");
+        }
         if !route.public && self.identity.has_unlisted_key(caller) {
             return Err("unlisted-key");
         }
@@ -158,11 +164,14 @@ impl Read {
             // What such a page gets may depend on its origin, whether the application says so or
             // not.
             let origins = parts.headers.get_all(header::ORIGIN).iter();
-            origins.for_each(|origin| add_field(&mut uri, "origin", origin));
+            origins.for_each(|origin| add_field(&mut uri, "origin", origin.as_bytes()));
         }
         let fields = parts.headers.iter();
         for (name, value) in fields.filter(|(name, _)| says_what_was_asked(name)) {
-            add_field(&mut uri, name.as_str(), value);
+            add_field(&mut uri, name.as_str(), value.as_bytes());
+        }
+        if let Some(told) = told_beside(&parts.headers, peer) {
+            add_field(&mut uri, "forwarded", told.as_bytes());
         }
         if uri.len() > MAX_URI {
             return Err("long-target");
@@ -332,8 +341,26 @@ impl Read {
 }
 
 /// A field that stands in a key beside the target. Written so that no other fields look the same.
-fn add_field(uri: &mut String, name: &str, value: &HeaderValue) {
-    uri.push_str(&format!(" {name}=\"{}\"", value.as_bytes().escape_ascii()));
+fn add_field(uri: &mut String, name: &str, value: &[u8]) {
+    uri.push_str(&format!(" {name}=\"{}\"", value.escape_ascii()));
+}
+
+/// Whether some applications read another path out of it: one that climbs, or has slashes within a
+/// segment. What is declared of this path is no word on that one.
+fn is_odd(path: &str) -> bool {
+    if !path.contains(['%', '\\', ';']) && !path.contains("/.") {
+        return false;
+    }
+    // Twice: some read an escape of an escape, too.
+    let path = path.to_ascii_lowercase().replace("%25", "%");
+    if path.contains('\\') || path.contains("%2f") || path.contains("%5c") {
+        return true;
+    }
+    let path = path.replace("%2e", ".").replace("%3b", ";");
+    path.split('/').any(|segment| {
+        let name = segment.split(';').next().unwrap_or_default();
+        name == "." || name == ".."
+    })
 }
 
 /// Fields by which applications and their frameworks learn, instead of from the target and Host,
@@ -341,6 +368,14 @@ fn add_field(uri: &mut String, name: &str, value: &HeaderValue) {
 /// a trusted proxy say is in the key already.
 fn says_what_was_asked(name: &HeaderName) -> bool {
     let name = name.as_str();
+    // Some read `_` as `-`. What is spelled so is believed by no one here.
+    let is_other_spelling = name.contains('_');
+    let spelled = if is_other_spelling {
+        Cow::Owned(name.replace('_', "-"))
+    } else {
+        Cow::Borrowed(name)
+    };
+    let name = &*spelled;
     let is_of_family = || {
         ["x-forwarded-", "x-original-", "x-rewrite-"]
             .iter()
@@ -356,7 +391,7 @@ fn says_what_was_asked(name: &HeaderName) -> bool {
         | "x-script-name"
         | "x-forwarded"
         | "front-end-https" => true,
-        "x-forwarded-proto" | "x-forwarded-host" => false,
+        "x-forwarded-proto" | "x-forwarded-host" => is_other_spelling,
         // Where a call came from is no part of what it asks for.
         _ => is_of_family() && !name.ends_with("-for"),
     }
@@ -391,13 +426,13 @@ fn both_hosts<'a>(host: &'a str, parts: &'a Parts) -> Cow<'a, str> {
         return Cow::Borrowed(host);
     }
     Cow::Owned(format!(
-        "{host},{}",
+        "{host}\n{}",
         String::from_utf8_lossy(line).to_ascii_lowercase()
     ))
 }
 
-/// A key's URI: scheme, host and path, each with a line break after it, which none of them can
-/// hold, and the query without the ignored parameters. The path is as it was sent: the application
+/// A key's URI: scheme, hosts and path, each with a line break after it, which none of them can
+/// hold (the path begins with a slash, which no host has), and the query without the ignored parameters. The path is as it was sent: the application
 /// may tell its spellings apart.
 fn uri(https: bool, host: &str, target: &Uri, route: &CacheRoute) -> Box<str> {
     let query = target.query();

@@ -28,7 +28,7 @@ impl Read {
         peer: &Peer,
         route: &CacheRoute,
         ask: &Ask,
-        plan: FetchPlan,
+        mut plan: FetchPlan,
     ) -> Result<Response<Body>, UpstreamError> {
         self.store.counts.misses.fetch_add(1, Ordering::Relaxed);
         let (method, headers) = (request.method().clone(), request.headers().clone());
@@ -37,6 +37,11 @@ impl Read {
         let validates = |entry: &Arc<Entry>| {
             entry.status == StatusCode::OK && validate::can_validate(&entry.headers)
         };
+        // ORDER: generations before the application is asked, and before it is seen that what is
+        // stored is of them: it may be confirmed under them.
+        let generations = self.tags.snapshot(&ask.reader.tags);
+        plan.stored
+            .take_if(|entry| !self.is_current(entry, &ask.reader.tags));
         let confirmable = plan.stored.as_ref().filter(|entry| validates(entry));
         let extensions = confirmable.map(|_| request.extensions().clone());
         if let Some(entry) = confirmable {
@@ -51,8 +56,6 @@ impl Read {
         let again = missing
             .as_ref()
             .map(|missing| missing.ask_for(&mut request));
-        // ORDER: generations before the application is asked.
-        let generations = self.tags.snapshot(&ask.reader.tags);
         let asked = self.clock.now();
         let mut response = self
             .ask_for(request, peer, (route, &ask.reader), Relayed::Proof)

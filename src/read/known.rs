@@ -148,6 +148,7 @@ mod tests {
             is_plain: false,
             wishes: Wishes::default(),
             conditional: false,
+            is_foreign: false,
         }
     }
 

@@ -49,6 +49,7 @@ impl Read {
             headers: &fetch.headers,
             audience: ask.audience,
             conditional,
+            begins_session: self.identity.begins_session(&fetch.headers, response),
         };
         storable::storable(asked, status, response, declared, fetch.times)
     }
@@ -65,8 +66,9 @@ impl Read {
             CacheControl::targeted(response).unwrap_or_else(|| CacheControl::of(response));
         let mut headers = fields::kept(response, &control, fetch.times.answered);
         let mut asked = fetch.fields.read_values(&fetch.headers, fetch.peer);
-        // Without [cors] nothing would put it back; then origins are kept apart.
-        let origins = if self.identity.settings().cors.is_some() {
+        // Without [cors], or for an origin that it doesn't name, nothing would put it back; then
+        // origins are kept apart.
+        let origins = if self.identity.settings().cors.is_some() && !fetch.ask.is_foreign {
             headers.remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
             Origins::Any
         } else if headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {

@@ -97,11 +97,23 @@ impl Pattern {
         })
     }
 
+    /// Its segments; `relaxed`: without what a slash at the end makes.
+    fn known_segments(&self, relaxed: bool) -> &[Segment] {
+        match self.segments.split_last() {
+            Some((Segment::Text(last), before))
+                if relaxed && last.is_empty() && !before.is_empty() =>
+            {
+                before
+            }
+            _ => &self.segments,
+        }
+    }
+
     /// Whether it matches every path that the other one matches.
     #[must_use]
     pub fn covers(&self, other: &Self, relaxed: bool) -> bool {
-        let mut others = other.segments.iter();
-        for segment in &self.segments {
+        let mut others = other.known_segments(relaxed).iter();
+        for segment in self.known_segments(relaxed) {
             let same = match (segment, others.next()) {
                 (Segment::Rest(_), _) => return true,
                 (Segment::Text(text), Some(Segment::Text(found))) => {
@@ -132,7 +144,7 @@ impl Pattern {
             .or_else(|| path.is_empty().then_some(""))?;
         let mut params = Params::default();
         let mut over = false;
-        for segment in &self.segments {
+        for segment in self.known_segments(relaxed) {
             if over {
                 return None;
             }
@@ -208,6 +220,29 @@ mod tests {
                 "{pattern} {path}"
             );
         }
+    }
+
+    #[test]
+    fn relaxed_a_slash_at_the_end_counts_neither_in_a_path_nor_in_a_pattern() {
+        for pattern in ["/a/{id}/b", "/a/{id}/b/", "/A/{id}/B/"] {
+            let pattern = Pattern::parse(pattern).unwrap();
+            for path in ["/a/7/b", "/a/7/b/", "/a/7/B"] {
+                let found = pattern.matches(path, true);
+                assert_eq!(found.as_ref().and_then(|found| found.get("id")), Some("7"));
+            }
+            assert!(pattern.matches("/a/7/b/c", true).is_none());
+            assert!(pattern.matches("/a/7/b//", true).is_none());
+            let other = Pattern::parse("/a/{id}/b").unwrap();
+            assert!(pattern.covers(&other, true) && other.covers(&pattern, true));
+        }
+        let root = Pattern::parse("/").unwrap();
+        assert!(root.matches("/", true).is_some() && root.matches("/a", true).is_none());
+        assert!(
+            Pattern::parse("/a/{id}/b/")
+                .unwrap()
+                .matches("/a/7/b", false)
+                .is_none()
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! the latter through as its client sent it.
 
 use super::head::{is_host, items};
-use crate::peer::{Connection, TrustedProxies};
+use crate::peer::{Connection, Peer, TrustedProxies};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -78,6 +78,23 @@ pub(super) fn believe(
         headers.remove(header::FORWARDED);
     }
     facts
+}
+
+/// The schemes and hosts that the fields of a call name beside those that are believed: an
+/// application may go by any of them. `None`: they name no others.
+pub(super) fn told_beside(headers: &HeaderMap, peer: &Peer) -> Option<String> {
+    let is_known_scheme = |item: &str| scheme(item) == Some(peer.https);
+    let is_known_host = |item: &str| peer.host.as_deref() == Some(&*lower(item));
+    let schemes = items(headers, &PROTO).filter(|item| !is_known_scheme(item));
+    let hosts = items(headers, &HOST).filter(|item| !is_known_host(item));
+    let mut told: Vec<_> = schemes.chain(hosts).map(str::to_owned).collect();
+    if headers.contains_key(header::FORWARDED) {
+        for element in elements(headers).unwrap_or_default() {
+            told.extend(element.proto.filter(|item| !is_known_scheme(item)));
+            told.extend(element.host.filter(|item| !is_known_host(item)));
+        }
+    }
+    (!told.is_empty()).then(|| told.join(","))
 }
 
 /// From the right: what each trusted hop wrote, until one names a client that isn't trusted.
@@ -250,18 +267,20 @@ pub(super) fn chain(headers: &HeaderMap) -> Vec<IpAddr> {
 pub(super) fn write_element(
     out: &mut impl Write,
     node: IpAddr,
-    https: bool,
+    https: Option<bool>,
     host: Option<&str>,
 ) -> io::Result<()> {
     match node {
         IpAddr::V4(address) => write!(out, "for={address}")?,
         IpAddr::V6(address) => write!(out, "for=\"[{address}]\"")?,
     }
-    out.write_all(if https {
-        b";proto=https"
-    } else {
-        b";proto=http"
-    })?;
+    if let Some(https) = https {
+        out.write_all(if https {
+            b";proto=https"
+        } else {
+            b";proto=http"
+        })?;
+    }
     let Some(host) = host else { return Ok(()) };
     [b";host=\"".as_slice(), host.as_bytes(), b"\""]
         .into_iter()

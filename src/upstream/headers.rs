@@ -27,6 +27,9 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 ];
 /// Bytes of a line that this hop extends, as a rule.
 const LINE: usize = 80;
+/// Most elements of `Forwarded` that are made of `X-Forwarded-For`, the newest: it says an address in
+/// fewer bytes.
+const MAX_MADE: usize = 32;
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// What `[upstream]` says about the headers of a hop.
@@ -46,6 +49,13 @@ pub(super) struct Asked {
     pub(super) upgrade: Option<HeaderValue>,
     /// Trailers are welcome (RFC 9110 §10.1.4).
     pub(super) trailers: bool,
+}
+
+/// The schemes and hosts that the forwarding fields of a call name, after [`normalize`], beside those
+/// that are believed: an application may go by any of them. `None`: they name no others.
+#[must_use]
+pub fn told_beside(headers: &HeaderMap, peer: &Peer) -> Option<String> {
+    forwarded::told_beside(headers, peer)
 }
 
 /// Whether a request asks to change to another protocol, after [`normalize`].
@@ -117,8 +127,8 @@ pub fn normalize(
 /// from. `version` is that of the client's message.
 ///
 /// `X-Forwarded-For` and `Forwarded` are extended by the connection's address; where one is missing
-/// it is made of the other. No element that is added contradicts `X-Forwarded-Proto` or `-Host`,
-/// which are set where they are missing.
+/// it is made of the other (of `X-Forwarded-For` its 32 newest addresses). No element that is added
+/// contradicts `X-Forwarded-Proto` or `-Host`, which are set where they are missing.
 pub fn add_hops(headers: &mut HeaderMap, peer: &Peer, version: Version, settings: &HopSettings) {
     let here = peer.connection.address.ip().to_canonical();
     let chain = forwarded::chain(headers);
@@ -136,11 +146,20 @@ pub fn add_hops(headers: &mut HeaderMap, peer: &Peer, version: Version, settings
         nodes.iter().chain([&here]),
         |list, node| write!(list, "{node}"),
     );
+    // The oldest is the client, whose scheme and host those that are believed are; between it and
+    // this hop nothing is known of them.
+    let skipped = elements.len().saturating_sub(MAX_MADE);
+    let elements = elements.get(skipped..).unwrap_or_default();
+    let last = elements.len();
     append_each(
         headers,
         header::FORWARDED,
-        elements.iter().chain([&here]),
-        |list, node| forwarded::write_element(list, *node, peer.https, peer.host.as_deref()),
+        elements.iter().chain([&here]).enumerate(),
+        |list, (place, node)| {
+            let knows = place == 0 || place == last;
+            let host = peer.host.as_deref().filter(|_| knows);
+            forwarded::write_element(list, *node, knows.then_some(peer.https), host)
+        },
     );
     let proto = if peer.https { "https" } else { "http" };
     headers
@@ -256,13 +275,13 @@ fn remove_claims(headers: &mut HeaderMap, peer: &Peer) {
     let is_claim = |name: &&HeaderName| {
         let name = name.as_str();
         let is_it = |known: &&str| name.len() == known.len() && begins_like(name, known);
-        begins_like(name, "x-forwarded-") || NAMES.iter().any(is_it)
+        let is_real_ip = *name != *REAL_IP.as_str() && is_it(&REAL_IP.as_str());
+        begins_like(name, "x-forwarded-") || NAMES.iter().any(is_it) || is_real_ip
     };
     let claims: Vec<HeaderName> = headers.keys().filter(is_claim).cloned().collect();
     for name in claims {
         headers.remove(name);
     }
-    headers.remove("x_real_ip");
     if headers.contains_key(REAL_IP)
         && let Ok(address) = HeaderValue::try_from(peer.client.to_string())
     {
@@ -283,11 +302,11 @@ pub(super) fn add_via(headers: &mut HeaderMap, version: Version) {
 }
 
 /// Makes one line of all that are there, with these items at its end.
-fn append_each<'a, T: 'a>(
+fn append_each<T>(
     headers: &mut HeaderMap,
     name: HeaderName,
-    mut items: impl Iterator<Item = &'a T>,
-    write: impl Fn(&mut Vec<u8>, &T) -> io::Result<()>,
+    mut items: impl Iterator<Item = T>,
+    write: impl Fn(&mut Vec<u8>, T) -> io::Result<()>,
 ) {
     let mut list: Vec<u8> = Vec::with_capacity(LINE);
     for line in headers.get_all(&name) {

@@ -286,3 +286,50 @@ fn a_delivery_without_the_calls_host_takes_the_peers() {
         )
     );
 }
+
+#[test]
+fn what_is_made_of_a_chain_of_addresses_is_no_multiple_of_it() {
+    let host = format!("{}.test", "a".repeat(20_000));
+    for (chain, most) in [
+        ("::,".repeat(8_000), 50_000),
+        ("1.1.1.1, ".repeat(1_000), 50_000),
+    ] {
+        let mut parts = parts("GET", "/x", &[("host", &host), ("x-forwarded-for", &chain)]);
+        let trusted = TrustedProxies::local();
+        let peer = normalize(&mut parts, &from("127.0.0.1:9"), &trusted).unwrap();
+        add_hops(&mut parts.headers, &peer, Version::HTTP_11, &HOPS);
+        let made = parts.headers.get("forwarded").unwrap().len();
+        assert!(made < most, "{made}");
+    }
+    let lines = [
+        ("x-forwarded-for", "9.9.9.9, 8.8.8.8"),
+        ("x-forwarded-proto", "https"),
+    ];
+    let mut parts = parts("GET", "/x", &[&[("host", "a.test")][..], &lines].concat());
+    let peer = normalize(&mut parts, &from("127.0.0.1:9"), &TrustedProxies::local()).unwrap();
+    add_hops(&mut parts.headers, &peer, Version::HTTP_11, &HOPS);
+    assert_eq!(
+        parts.headers.get("forwarded").unwrap(),
+        "for=9.9.9.9;proto=https;host=\"a.test\", for=8.8.8.8, for=127.0.0.1;proto=https;host=\"a.test\""
+    );
+}
+
+#[test]
+fn a_strangers_address_counts_in_no_spelling() {
+    let names = [
+        "x-real_ip",
+        "x_real-ip",
+        "x_real_ip",
+        "x_forwarded-for",
+        "true_client_ip",
+    ];
+    let lines = names.map(|name| (name, "6.6.6.6"));
+    let (parts, _) = cleaned(
+        &[&lines[..], &[("x-real-ip", "6.6.6.6")]].concat(),
+        "9.9.9.9:1",
+    );
+    for name in names {
+        assert!(!parts.headers.contains_key(name), "{name}");
+    }
+    assert_eq!(parts.headers.get("x-real-ip").unwrap(), "9.9.9.9");
+}

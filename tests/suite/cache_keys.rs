@@ -711,3 +711,165 @@ async fn an_answer_that_ends_with_its_connection_is_not_stored_since_it_may_be_c
             .unwrap_err();
     }
 }
+
+#[tokio::test]
+async fn each_host_and_scheme_that_the_forwarding_fields_tell_is_part_of_the_key() {
+    let told = [
+        ("x-forwarded-host", "app.test, evil.test"),
+        ("x-forwarded-proto", "http, https"),
+        (
+            "forwarded",
+            "for=9.9.9.9;host=evil.test, for=9.9.9.8;host=app.test",
+        ),
+        ("x_forwarded_host", "evil.test"),
+        ("x_original_url", "/evil"),
+        ("host", "app.test,evil.test"),
+    ];
+    for (name, value) in told {
+        let (sidecar, _clock) = caching("public = true\n").await;
+        sidecar.upstream.answer_with(move |seen| {
+            let shown = seen.header(name).to_owned();
+            Some(respond(
+                200,
+                &[("cache-control", "public, max-age=600")],
+                shown,
+            ))
+        });
+        // Where a proxy names the host beside the one that it asks, `Forwarded` must say the same.
+        let plain = [("host", "app.test"), ("x-forwarded-host", "app.test")];
+        let beside = &plain[..if name == "forwarded" { 1 } else { 2 }];
+        let kept = beside.iter().filter(|(field, _)| *field != name);
+        let own: Vec<_> = kept.chain([&(name, value)]).copied().collect();
+        let first = get(&sidecar, "/a", &own).await;
+        assert!(
+            first.body.starts_with(value.as_bytes()),
+            "{name}: {first:?}"
+        );
+        let second = get(&sidecar, "/a", &own).await;
+        assert!(
+            status(&second).contains("hit"),
+            "{name}: {}",
+            status(&second)
+        );
+        for others in [&plain[..], &plain[..1]] {
+            let other = get(&sidecar, "/a", others).await;
+            assert_ne!(other.body, first.body, "{name}: {}", status(&other));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_public_route_says_nothing_of_a_path_that_leads_elsewhere() {
+    let (sidecar, _clock) = caching("public = true\nttl = \"60s\"\n").await;
+    always(&sidecar, &[]);
+    for path in [
+        "/public/..%2fapi/me",
+        "/public/%2e%2e/api/me",
+        "/public/%2E%2E%2Fapi/me",
+        "/public/..%5capi/me",
+        "/public/..;/api/me",
+        "/public/%252e%252e%252fapi/me",
+        "/public/a%2fb",
+        "/public/./me",
+        "/public/..",
+    ] {
+        for _ in 0..2 {
+            let read = get(&sidecar, path, &[]).await;
+            assert!(
+                status(&read).contains("odd-path"),
+                "{path}: {}",
+                status(&read)
+            );
+        }
+    }
+    for path in [
+        "/public/a%20b",
+        "/public/a.b/..c",
+        "/public/.well-known/x;v=1",
+        "/public/%25",
+    ] {
+        get(&sidecar, path, &[]).await;
+        let read = get(&sidecar, path, &[]).await;
+        assert!(status(&read).contains("hit"), "{path}: {}", status(&read));
+    }
+}
+
+#[tokio::test]
+async fn an_origin_that_the_configuration_does_not_name_keeps_what_the_application_allows_it() {
+    let more = "[identity]\ncredentials = [\"header:authorization\"]\n\
+                [cors]\norigins = [\"https://a.test\"]\n";
+    let (sidecar, _clock) = caching(more).await;
+    always(&sidecar, &[LONG, ("access-control-allow-origin", "*")]);
+    for (origin, wanted, allowed) in [
+        ("https://other.test", "stored", "*"),
+        ("https://other.test", "hit", "*"),
+        ("https://a.test", "stored", "*"),
+        ("https://a.test", "hit", "https://a.test"),
+        ("https://third.test", "stored", "*"),
+    ] {
+        let answer = get(&sidecar, "/a", &[("origin", origin)]).await;
+        assert!(
+            status(&answer).contains(wanted),
+            "{origin}: {}",
+            status(&answer)
+        );
+        assert_eq!(
+            answer.header("access-control-allow-origin"),
+            allowed,
+            "{origin}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_begins_a_session_is_stored_for_nobody() {
+    let (sidecar, _clock) = caching("ttl = \"60s\"\nforce = true\n").await;
+    let mut count = 0;
+    sidecar.upstream.answer_with(move |seen| {
+        count += 1;
+        let is_known = seen.header("cookie").contains("sid=");
+        let cookie = format!("sid=s{count}; Path=/");
+        let set = [("set-cookie", &*cookie)];
+        Some(respond(
+            200,
+            if is_known { &[] } else { &set },
+            format!("page {count}"),
+        ))
+    });
+    // Many callers have this cookie.
+    for wanted in ["page 1", "page 2"] {
+        let answer = get(&sidecar, "/a", &[("cookie", "lang=en")]).await;
+        assert_eq!(&*answer.body, wanted.as_bytes(), "{}", status(&answer));
+    }
+    for _ in 0..2 {
+        let own = get(&sidecar, "/a", &[("cookie", "lang=en; sid=s1")]).await;
+        assert_eq!(&*own.body, b"page 3", "{}", status(&own));
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_writes_for_no_token_is_no_name() {
+    for headers in [
+        [("authorization", "Bearer null")],
+        [("authorization", "Bearer undefined")],
+        [("authorization", "undefined")],
+        [("x-api-key", "null")],
+        [("cookie", "access_token=undefined")],
+        [("cookie", "access_token=\"\"")],
+        [("cookie", "access_token==")],
+    ] {
+        let (sidecar, _clock) = caching("ttl = \"60s\"\nforce = true\n").await;
+        always(&sidecar, &[("cache-control", "no-store")]);
+        for wanted in ["answer 1", "answer 2"] {
+            let answer = get(&sidecar, "/a", &headers).await;
+            let is_named = headers[0].1 == "access_token==";
+            let wanted = if is_named { "answer 1" } else { wanted };
+            assert_eq!(
+                &*answer.body,
+                wanted.as_bytes(),
+                "{headers:?}: {}",
+                status(&answer)
+            );
+        }
+    }
+}

@@ -253,3 +253,50 @@ async fn an_administrators_read_of_a_user_is_tagged_as_that_users() {
     sidecar.delivered().await;
     assert_eq!([read().await, read().await], [(1, false), (1, true)]);
 }
+
+#[tokio::test]
+async fn a_read_waits_for_what_touches_it_wherever_that_lies() {
+    let invalidates = "invalidates = [\"progress:{user}\"]\nfallback";
+    let tags = "tags = [\"progress:{user}\"]";
+    let cases: [(&str, &[(&str, &str)], &str, &str); 3] = [
+        // The event's path is the read's but for a slash, which an address of a resource has not.
+        (
+            "/event",
+            &[("\"/progress\"", "\"/event/\""), (tags, "")],
+            "/event/",
+            "a slash",
+        ),
+        // The event is one user's, and tells of another one.
+        (
+            "/event",
+            &[(
+                invalidates,
+                "invalidates = [\"progress:{event.lessonId}\"]\nfallback",
+            )],
+            "/progress?userId=l",
+            "another user",
+        ),
+        (
+            "/event",
+            &[(invalidates, "invalidates = [\"Progress:{user}\"]\nfallback")],
+            "/progress?userId=u",
+            "letters",
+        ),
+    ];
+    for (post, replace, get, name) in cases {
+        let sidecar = Sidecar::start(replace).await;
+        let token = [("authorization", "Bearer t")];
+        let taken = sidecar
+            .call(Method::POST, post, &token, body("u", "1", ""))
+            .await;
+        assert_eq!(taken.status, StatusCode::ACCEPTED, "{name}: {taken:?}");
+        sidecar.call(Method::GET, get, &token, "").await;
+        let paths: Vec<_> = sidecar
+            .upstream
+            .seen()
+            .into_iter()
+            .map(|seen| seen.path)
+            .collect();
+        assert_eq!(paths, ["/batch", get], "{name}");
+    }
+}

@@ -138,7 +138,7 @@ proptest! {
         response.remove("cdn-cache-control");
         response.append(header::CACHE_CONTROL, HeaderValue::try_from(directives.join(" ,")).unwrap());
         let request = HeaderMap::new();
-        let asked = Asked { method: &Method::GET, headers: &request, audience: Audience::Shared, conditional: false };
+        let asked = Asked { method: &Method::GET, headers: &request, audience: Audience::Shared, conditional: false, begins_session: false };
         let declared = Declared { ttl: Some(Duration::from_secs(60)), longest_guess: LONGEST_GUESS, ..Declared::default() };
         prop_assert!(storable(asked, StatusCode::OK, &response, declared, times()).is_err());
     }

@@ -117,6 +117,7 @@ fn ours(first: &HeaderMap, response: &HeaderMap, second: &HeaderMap, later: u64)
         headers: first,
         audience: Audience::Shared,
         conditional: false,
+        begins_session: false,
     };
     let times = Times {
         asked: at(0),

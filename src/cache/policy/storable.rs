@@ -98,6 +98,8 @@ pub struct Asked<'a> {
     pub audience: Audience,
     /// It went with a condition or for a part, other than this cache's own validation.
     pub conditional: bool,
+    /// Its response begins a session: it sets what its caller will be known by, and hasn't sent.
+    pub begins_session: bool,
 }
 
 /// The terms on which a response may be stored.
@@ -139,7 +141,8 @@ pub fn storable(
     if shared && control.covers_all("private") {
         return Err(NotStored::Private);
     }
-    if shared && response.contains_key(header::SET_COOKIE) {
+    // What begins a session may be made for it, and its caller was one of many until now.
+    if asked.begins_session || shared && response.contains_key(header::SET_COOKIE) {
         return Err(NotStored::SetCookie);
     }
     if declared.force {
@@ -217,7 +220,8 @@ fn terms(
     }
     let declared_ttl = declared
         .ttl
-        .filter(|ttl| !ttl.is_zero() && status == StatusCode::OK);
+        // Over `private`, only `force` lets the operator speak.
+        .filter(|ttl| !ttl.is_zero() && status == StatusCode::OK && !control.covers_all("private"));
     let may_guess = freshness::heuristically_cacheable(status) || control.has("public");
     let guess =
         || freshness::heuristic(response, times, declared.longest_guess).filter(|_| may_guess);

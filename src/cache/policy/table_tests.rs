@@ -81,6 +81,7 @@ fn terms(exchange: &Exchange<'_>) -> Result<Terms, NotStored> {
         headers: &request,
         audience: exchange.audience,
         conditional: exchange.conditional,
+        begins_session: false,
     };
     let status = StatusCode::from_u16(exchange.status).unwrap();
     storable(

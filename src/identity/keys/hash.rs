@@ -157,9 +157,8 @@ fn is_nameless(
     let mut cookies = cookies.iter().filter(|(kind, _)| is_of_caller(*kind));
     let is_empty = |raw: &str| raw.is_empty() || raw == "\"\"" || raw == "null";
     let value = |pair: &[u8]| {
-        pair.split(|byte| *byte == b'=')
-            .nth(1)
-            .is_none_or(|value| !value.is_empty())
+        let mut parts = pair.splitn(2, |byte| *byte == b'=').skip(1);
+        parts.next().is_none_or(|value| !is_placeholder(value))
     };
     named.iter().all(|(_, raw)| is_empty(raw))
         && !headers.any(|(_, name, value)| names_someone(name, value.as_bytes()))
@@ -179,5 +178,20 @@ fn names_someone(name: &HeaderName, value: &[u8]) -> bool {
         && ["basic", "bearer", "digest", "negotiate", "token"]
             .iter()
             .any(is_known);
-    !value.is_empty() && !is_bare
+    let token = match value.iter().position(|byte| *byte == b' ') {
+        Some(end) if *name == header::AUTHORIZATION => value.get(end..).unwrap_or_default(),
+        _ => value,
+    };
+    !is_bare && !is_placeholder(token)
+}
+
+/// Nothing, or what a client writes for a variable of its own that nothing is in.
+fn is_placeholder(value: &[u8]) -> bool {
+    let value = value.trim_ascii();
+    let quoted = value
+        .strip_prefix(b"\"")
+        .and_then(|value| value.strip_suffix(b"\""));
+    let value = quoted.unwrap_or(value);
+    let known: [&[u8]; 6] = [b"", b"null", b"undefined", b"(null)", b"nil", b"none"];
+    known.iter().any(|known| value.eq_ignore_ascii_case(known))
 }

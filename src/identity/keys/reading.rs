@@ -192,7 +192,8 @@ pub(super) fn cookies<'a>(selection: &Selection, caller: &Caller<'a>) -> Cookies
                 out.push(b';');
             }
             let pair = piece.trim();
-            let name = pair.split('=').next().unwrap_or_default();
+            // As it is read (RFC 6265 §5.2): without blank space around it.
+            let name = pair.split('=').next().unwrap_or_default().trim_end();
             let kind = if pair.is_empty() {
                 Kind::Passing
             } else {
