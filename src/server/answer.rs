@@ -10,7 +10,7 @@
 //! its stream can be reset alone, and a proxy that has other clients' calls on the same connection
 //! keeps those.
 
-use super::handed_out::{STREAM, Stream, UnsentOfOne};
+use super::handed_out::{Place, Places, STREAM, Stream, UnsentOfOne};
 use super::phase::OpenCall;
 use crate::body::{Body, BodyError};
 use bytes::Bytes;
@@ -42,7 +42,6 @@ impl AsRef<[u8]> for Slice {
 impl Drop for Slice {
     fn drop(&mut self) {
         self.stream.written(self.bytes.len());
-        // ORDER: this wakes the stream, which looks whether it has anything out.
         self.connection.take(self.bytes.len());
     }
 }
@@ -70,6 +69,16 @@ struct Metered {
     trailers: Option<Frame<Bytes>>,
     ended: bool,
     handed_out: usize,
+    /// Where it waits for room.
+    places: Places,
+    /// Where it waits for its own bytes to be written.
+    end: Place,
+}
+
+impl Drop for Metered {
+    fn drop(&mut self) {
+        self.connection.leave(&mut self.places);
+    }
 }
 
 impl Answer {
@@ -83,6 +92,8 @@ impl Answer {
             trailers: None,
             ended: false,
             handed_out: 0,
+            places: Places::default(),
+            end: Place::default(),
         });
         Self {
             body,
@@ -100,7 +111,10 @@ impl Metered {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         loop {
             if !self.rest.is_empty() {
-                ready!(self.connection.poll_room(&self.stream, cx));
+                ready!(
+                    self.connection
+                        .poll_room(&self.stream, &mut self.places, cx)
+                );
                 return Poll::Ready(Some(Ok(Frame::data(self.slice()))));
             }
             if self.ended {
@@ -138,11 +152,11 @@ impl Metered {
     }
 
     /// Until all that was handed out is written; a small body's end doesn't wait.
-    fn poll_written(&self, cx: &Context<'_>) -> Poll<()> {
+    fn poll_written(&mut self, cx: &Context<'_>) -> Poll<()> {
         if self.handed_out <= SMALL {
             Poll::Ready(())
         } else {
-            self.stream.unsent.poll_below(1, cx)
+            self.stream.unsent.poll_below(&mut self.end, cx)
         }
     }
 

@@ -173,6 +173,10 @@ impl Client {
                     if leave_by.is_none() || phases.leaving() == Leaving::Free {
                         asked_to_end = true;
                         serving.as_mut().graceful_shutdown();
+                        // An HTTP/2 client answers the goodbye, unless it is asleep or gone.
+                        if phases.is_http2() {
+                            goodbye = Some(Instant::now() + GOODBYE);
+                        }
                     }
                 }
                 over_in = &mut over, if goodbye.is_none() => match over_in {

@@ -75,9 +75,11 @@ const MAX_STREAMS: u32 = 100;
 /// Bytes of one HTTP/2 stream that lie ready to be framed.
 const MAX_SEND_BUFFER: usize = 64 << 10;
 /// Bytes of a body that an HTTP/2 client may send before they are read: of one stream, and of one
-/// connection.
+/// connection. A proxy of one's own has other users' calls on the same connection, which wait for
+/// none that isn't read: there each stream has its own.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
+const PROXY_WINDOW: u32 = STREAM_WINDOW * MAX_STREAMS;
 /// Bytes that lie in the kernel and were not sent.
 const MAX_UNSENT_IN_KERNEL: u32 = 128 << 10;
 /// A quiet connection's other end is asked for a sign of life after this time, and then so often.
@@ -220,7 +222,9 @@ async fn accept<S: Answering>(
     connections: &Connections,
 ) {
     let places = Places::new(settings.max_connections, settings.trusted_proxies.clone());
-    let builder = builder(settings.stall_timeout);
+    let builders =
+        [CONNECTION_WINDOW, PROXY_WINDOW].map(|window| builder(settings.stall_timeout, window));
+    let [builder, of_proxies] = &builders;
     let shares = Shares::new(settings.max_connections, settings.trusted_proxies.clone());
     let unsent = UnsentOfAll::default();
     let limits = Limits {
@@ -258,11 +262,13 @@ async fn accept<S: Answering>(
         let listed = places.list(&connection, &phases);
         connection.secure = settings.tls.is_some();
         // A proxy of one's own speaks for many clients: each of its connections is a flow.
-        let flow = if settings.trusted_proxies.trust(&connection) {
+        let is_proxy = settings.trusted_proxies.trust(&connection);
+        let flow = if is_proxy {
             connection.address
         } else {
             SocketAddr::new(network_of(connection.address.ip()), 0)
         };
+        let builder = if is_proxy { of_proxies } else { builder };
         let precedence = Precedence::default();
         if !settings.knows_callers {
             precedence.give();
@@ -305,7 +311,7 @@ fn prepare(stream: &TcpStream) {
 }
 
 /// hyper's time-out for heads is off: `phase.rs` knows when one begins.
-fn builder(stall: Duration) -> auto::Builder<Streams> {
+fn builder(stall: Duration, connection_window: u32) -> auto::Builder<Streams> {
     let mut builder = auto::Builder::new(Streams { stall });
     builder
         .http1()
@@ -322,7 +328,7 @@ fn builder(stall: Duration) -> auto::Builder<Streams> {
         .max_concurrent_streams(MAX_STREAMS)
         .max_send_buf_size(MAX_SEND_BUFFER)
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(connection_window)
         .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
     builder
 }

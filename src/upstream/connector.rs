@@ -8,7 +8,7 @@ use super::settings::{UNIX, UpstreamSettings};
 use super::tls::{Offer, UpstreamTls};
 use super::wire::WireStream;
 use crate::body::BodyError;
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use futures_util::future::{Either, select};
 use http::Uri;
 use http::uri::Scheme;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
@@ -128,18 +128,24 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// Opens a connection, and asks for another one beside it while there is none: an application whose
-/// queue is full drops what asks, and the system asks again after one and three seconds only. The
-/// first to be opened, refused or given up counts.
+/// Opens a connection, and asks for another one beside it while there is none, again and again: an
+/// application whose queue is full drops what asks, and the system asks again after one and three
+/// seconds only. The first to be opened, refused or given up counts. There are two at once at most
+/// (a socket each), the first one among them: the way may be longer than the time between the
+/// others.
 async fn open_again<T, E, F>(mut attempt: impl FnMut() -> F) -> Result<T, E>
 where
     F: Future<Output = Result<T, E>>,
 {
-    let mut attempts = FuturesUnordered::new();
+    let mut first = pin!(attempt());
+    if let Ok(opened) = timeout(AGAIN, first.as_mut()).await {
+        return opened;
+    }
     loop {
-        attempts.push(attempt());
-        if let Ok(Some(opened)) = timeout(AGAIN, attempts.next()).await {
-            return opened;
+        let other = pin!(timeout(AGAIN, attempt()));
+        match select(first.as_mut(), other).await {
+            Either::Left((opened, _)) | Either::Right((Ok(opened), _)) => return opened,
+            Either::Right((Err(_), _)) => {}
         }
     }
 }
@@ -353,6 +359,30 @@ mod tests {
         });
         assert_eq!(refused.await, Err("refused"));
         assert_eq!(asked, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_connections_at_most_are_opened_for_one_and_the_first_has_all_the_time() {
+        let open = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let (mut asked, mut most) = (0, 0);
+        let opened = open_again(|| {
+            asked += 1;
+            let (number, guard) = (asked, Arc::clone(&open));
+            most = most.max(Arc::strong_count(&open) - 1);
+            async move {
+                let _open = guard;
+                // The way there is longer than the time between two attempts.
+                let time = if number == 1 {
+                    3 * AGAIN
+                } else {
+                    Duration::MAX
+                };
+                tokio::time::sleep(time.min(Duration::from_secs(60))).await;
+                Ok::<_, &str>(number)
+            }
+        });
+        assert_eq!(opened.await, Ok(1));
+        assert!(most <= 2 && asked > 2, "{most} at once, {asked} in all");
     }
 
     #[tokio::test]

@@ -68,8 +68,10 @@ impl TokenVerifier {
     }
 
     fn new(url: Option<Uri>, keys: Keyring) -> Self {
-        // Whoever was first has installed the same one.
-        let _: Result<_, _> = provider::PROVIDER.install_default();
+        match provider::PROVIDER.install_default() {
+            // An error: an earlier verifier has installed the same one.
+            Ok(()) | Err(_) => {}
+        }
         Self {
             url,
             keys: ArcSwap::from_pointee(keys),

@@ -125,7 +125,7 @@ fn a_token_does_not_choose_how_it_is_verified() {
     let point = issuer.pair.public_key().as_ref();
     let claims = "{\"sub\":\"u\"}";
     for set in [
-        set_of(&[jwk.clone()]),
+        set_of(std::slice::from_ref(&jwk)),
         set_of(&[jwk.clone(), "{\"kty\":\"oct\",\"k\":\"c2VjcmV0\"}".into()]),
     ] {
         let verifier = by_set(&set);

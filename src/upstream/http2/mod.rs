@@ -398,8 +398,9 @@ async fn settle(connection: &mut Running, link: &Link) -> Result<(), UpstreamErr
     })
 }
 
-/// A call that waits for the head of its answer. One that is given up though nothing at all has come
-/// meanwhile leaves its connection to those that it has: its peer may be gone without a word.
+/// A call that waits for the head of its answer. One that is given up after a while though nothing
+/// at all has come meanwhile leaves its connection to those that it has: its peer may be gone
+/// without a word.
 struct AwaitedHead<'a> {
     origins: &'a Origins,
     key: &'a Key,
@@ -407,6 +408,7 @@ struct AwaitedHead<'a> {
     link: &'a Link,
     /// What had come when it began; none: it isn't awaited any more.
     received: Option<usize>,
+    since: Instant,
 }
 
 impl<'a> AwaitedHead<'a> {
@@ -417,6 +419,7 @@ impl<'a> AwaitedHead<'a> {
             number,
             link,
             received: Some(link.count_received()),
+            since: Instant::now(),
         }
     }
 
@@ -427,7 +430,9 @@ impl<'a> AwaitedHead<'a> {
 
 impl Drop for AwaitedHead<'_> {
     fn drop(&mut self) {
-        if self.received == Some(self.link.count_received()) {
+        // A client that goes at once has given its peer no time.
+        let has_waited = self.since.elapsed() >= self.origins.patience;
+        if has_waited && self.received == Some(self.link.count_received()) {
             self.origins.forget(self.key, self.number, |_| true);
         }
     }
