@@ -118,7 +118,9 @@ impl Upstream {
         let mut answer = match over_http2 {
             None => Either::Left(client.request(*request).map_err(Failure::Client)),
             Some((http2, key, reserved)) => Either::Right(Box::pin(async move {
-                http2.send(&key, reserved, *request).await
+                // Half of its time, so that one whose time is over has waited for so long.
+                let patience = within / 2;
+                http2.send(&key, reserved, (*request, patience)).await
             })),
         };
         let watch = Watch::new(&progress, within, self.settings.stall_timeout);

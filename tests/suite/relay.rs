@@ -1,7 +1,7 @@
 //! P11: what matches no rule passes through with its semantics unchanged.
 
-use crate::support::Sidecar;
 use crate::support::upstream::answer;
+use crate::support::{Sidecar, in_time};
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{Method, Request, StatusCode};
@@ -352,6 +352,67 @@ async fn http_2_with_prior_knowledge_is_spoken() {
         "/h2"
     );
     assert!(!sidecar.upstream.seen()[0].header("host").is_empty());
+}
+
+/// Opens HTTP/2 by hand; what the server grants, until it has granted something to the connection:
+/// bytes of the connection, bytes of each stream, and streams.
+async fn granted(sidecar: &Sidecar) -> (TcpStream, [u64; 3]) {
+    const DEFAULT_WINDOW: u64 = 65_535;
+    let mut stream = TcpStream::connect(sidecar.running.address).await.unwrap();
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let hello = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings].concat();
+    stream.write_all(&hello).await.unwrap();
+    let mut granted = [DEFAULT_WINDOW, DEFAULT_WINDOW, 0];
+    let number = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    };
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.unwrap();
+        let mut payload = vec![0; usize::try_from(number(&head[..3])).unwrap()];
+        stream.read_exact(&mut payload).await.unwrap();
+        match (head[3], number(&head[5..])) {
+            // SETTINGS, without its acknowledgement.
+            (4, 0) if head[4] == 0 => {
+                for setting in payload.chunks(6) {
+                    match number(&setting[..2]) {
+                        3 => granted[2] = number(&setting[2..]),
+                        4 => granted[1] = number(&setting[2..]),
+                        _ => {}
+                    }
+                }
+            }
+            // WINDOW_UPDATE of the connection.
+            (8, 0) => {
+                granted[0] += number(&payload);
+                return (stream, granted);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_proxys_calls_over_http_2_wait_for_no_body_that_is_not_read() {
+    let nobody = ("[server]\n", "[server]\ntrusted_proxies = []\n");
+    for (replace, is_proxy) in [(&[][..], true), (&[nobody], false)] {
+        let sidecar = Sidecar::start(replace).await;
+        let (_stream, [connection, stream, streams]) = granted(&sidecar).await;
+        let has_room_for_all = connection >= stream * streams;
+        assert_eq!(
+            has_room_for_all, is_proxy,
+            "{connection} {stream} {streams}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_an_http_2_client_that_has_fallen_silent() {
+    let sidecar = Sidecar::start(&[("drain = \"5s\"", "drain = \"300s\"")]).await;
+    let (_stream, _) = granted(&sidecar).await;
+    in_time("the stop", sidecar.running.stop()).await;
 }
 
 #[tokio::test]

@@ -586,6 +586,30 @@ async fn many_abandoned_answers_retire_their_connection_and_end_no_other_call() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn clients_that_go_at_once_cost_no_connection() {
+    use tokio::io::AsyncWriteExt as _;
+    let root = Authority::new("root");
+    let before = Before::start(&root, root.sign().server(&BOTH, None), "").await;
+    assert_eq!(before.get("/x").await.status, StatusCode::OK);
+    before.upstream.hold_back(|seen| seen.path == "/held");
+    for calls in 2..7 {
+        let mut client = tokio::net::TcpStream::connect(before.process.address)
+            .await
+            .unwrap();
+        client
+            .write_all(b"GET /held HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .unwrap();
+        before.upstream.until(|seen| seen.len() >= calls).await;
+        drop(client);
+    }
+    for _ in 0..5 {
+        assert_eq!(before.get("/x").await.status, StatusCode::OK);
+    }
+    assert_eq!(before.protocols(), ["h2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_has_fallen_silent_gets_no_more_calls() {
     let root = Authority::new("root");
     let before = Before::start(&root, root.sign().server(&BOTH, None), "").await;

@@ -201,7 +201,7 @@ impl Http2 {
     }
 
     /// Sends a request over a connection that has room for it, or another one if that took nothing
-    /// of it.
+    /// of it. `patience`: a peer that says nothing for so long may be gone.
     ///
     /// # Errors
     /// There is no answer.
@@ -209,7 +209,7 @@ impl Http2 {
         &self,
         key: &Key,
         mut reserved: Reserved,
-        request: Request<Body>,
+        (request, patience): (Request<Body>, Duration),
     ) -> Result<Response<Incoming>, Failure> {
         let mut request = translate(request).map_err(Failure::Unsent)?;
         let mut offers = 1;
@@ -219,7 +219,7 @@ impl Http2 {
                 mut sender,
                 link,
             } = reserved;
-            let awaited = AwaitedHead::begin(&self.0, key, number, &link);
+            let awaited = AwaitedHead::begin((&self.0, patience), key, number, &link);
             let result = sender.try_send_request(request).await;
             awaited.end();
             let mut failed = match result {
@@ -409,10 +409,17 @@ struct AwaitedHead<'a> {
     /// What had come when it began; none: it isn't awaited any more.
     received: Option<usize>,
     since: Instant,
+    /// What is given up sooner says nothing of the peer.
+    patience: Duration,
 }
 
 impl<'a> AwaitedHead<'a> {
-    fn begin(origins: &'a Origins, key: &'a Key, number: u64, link: &'a Link) -> Self {
+    fn begin(
+        (origins, patience): (&'a Origins, Duration),
+        key: &'a Key,
+        number: u64,
+        link: &'a Link,
+    ) -> Self {
         Self {
             origins,
             key,
@@ -420,6 +427,7 @@ impl<'a> AwaitedHead<'a> {
             link,
             received: Some(link.count_received()),
             since: Instant::now(),
+            patience: patience.min(origins.patience),
         }
     }
 
@@ -430,8 +438,7 @@ impl<'a> AwaitedHead<'a> {
 
 impl Drop for AwaitedHead<'_> {
     fn drop(&mut self) {
-        // A client that goes at once has given its peer no time.
-        let has_waited = self.since.elapsed() >= self.origins.patience;
+        let has_waited = self.since.elapsed() >= self.patience;
         if has_waited && self.received == Some(self.link.count_received()) {
             self.origins.forget(self.key, self.number, |_| true);
         }
