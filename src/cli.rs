@@ -4,6 +4,7 @@ use arguments::{Arguments, Command, ObserveCommand, ParityCommand};
 use clap::{CommandFactory as _, Parser as _};
 use commands::Given;
 use failure::Failure;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 mod admin_client;
@@ -46,7 +47,8 @@ pub fn main() -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            // A stderr that is closed changes nothing of how it ended.
+            drop(writeln!(std::io::stderr(), "{failure}"));
             failure.code()
         }
     }

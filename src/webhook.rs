@@ -68,7 +68,7 @@ impl Webhook {
         metrics: Arc<Metrics>,
     ) -> Self {
         let told = State {
-            deaths: operations.ledger().dead,
+            deaths: metrics.ledgers.count_deaths(),
             ..State::default()
         };
         Self {
@@ -135,7 +135,7 @@ impl Webhook {
     fn look(&self) -> State {
         let (reach, since) = self.metrics.reached.look();
         State {
-            deaths: self.operations.ledger().dead,
+            deaths: self.metrics.ledgers.count_deaths(),
             journal_fails: self.operations.journal_health().failure().is_some(),
             is_down: reach == Reach::Down && since.is_some_and(|time| time >= DOWN_AFTER),
         }
@@ -144,7 +144,6 @@ impl Webhook {
     fn write_message(&self, told: State, now: State) -> Value {
         let letters = self.operations.dead_letters();
         let (kept, ..) = letters.count();
-        // Fewer than before: some were replayed.
         let new = now.deaths.saturating_sub(told.deaths);
         let mut words = Vec::new();
         if new > 0 {
@@ -165,9 +164,6 @@ impl Webhook {
                 "answers again"
             };
             words.push(format!("the application {now}"));
-        }
-        if words.is_empty() {
-            words.push("dead letters were replayed".to_owned());
         }
         json!({
             "text": format!("tidegate: {}", words.join("; ")),

@@ -21,6 +21,7 @@ use crate::logging::Format;
 use crate::server::Passed;
 use anyhow::Context as _;
 use clap::CommandFactory as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -68,18 +69,20 @@ impl Given {
         prove_token(&config)?;
         let findings = preflight::look(&config);
         let mut told = config::print::table(&config);
-        if journal {
-            told.push_str(&inspect::groups(&config)?);
-        }
+        let looked = if journal {
+            inspect::groups(&config).map(|found| told.push_str(&found))
+        } else {
+            Ok(())
+        };
         for warning in &findings.warnings {
             told.push_str(&format!("warning: {warning}\n"));
         }
-        print!("{}", units::wrap_lines(&told));
+        show(&units::wrap_lines(&told))?;
         if !findings.problems.is_empty() {
             return Err(Failure::Input(findings.problems.join("\n")));
         }
-        println!("{}: no problems", self.config.display());
-        Ok(())
+        looked?;
+        show(&format!("{}: no problems\n", self.config.display()))
     }
 
     pub(super) fn handle_letters(&self, what: Letters) -> Result<(), Failure> {
@@ -115,23 +118,21 @@ impl Given {
         };
         let asked = inspect::dead_letters(&admin, action, &meant, credential);
         let (good, text) = runtime()?.block_on(asked)?;
-        print!("{text}");
+        show(&text)?;
         input_unless(good, "not every letter was replayed")
     }
 
     pub(super) fn forget_user(&self, options: &ForgetOptions) -> Result<(), Failure> {
         let admin = self.admin_address()?;
         let told = runtime()?.block_on(forget::forget_user(&admin, options));
-        print!("{}", told?);
-        Ok(())
+        show(&told?)
     }
 
     pub(super) fn ask_health(&self, alive: bool) -> Result<(), Failure> {
         let path = if alive { "/healthz" } else { "/readyz" };
         let admin = self.admin_address()?;
         let asked = admin_client::ask_text(&admin, path);
-        println!("{}", runtime()?.block_on(asked)?);
-        Ok(())
+        show(&format!("{}\n", runtime()?.block_on(asked)?))
     }
 
     pub(super) fn list_or_set_modes(
@@ -151,15 +152,14 @@ impl Given {
                 runtime()?.block_on(set)?
             }
         };
-        print!("{text}");
-        Ok(())
+        show(&text)
     }
 
     pub(super) fn report_savings(&self, options: ReportOptions) -> Result<(), Failure> {
         let (admin, has_page) = (self.admin_address()?, options.html.is_some());
         let report = observe::report(&admin, options.json, has_page);
         let (text, page) = runtime()?.block_on(report)?;
-        Ok(show_report(&text, options.html.zip(page))?)
+        show_report(&text, options.html.zip(page))
     }
 
     pub(super) fn report_parity(&self, options: ReportOptions) -> Result<(), Failure> {
@@ -185,15 +185,13 @@ impl Given {
             let recorded = runtime()?.block_on(recording)?;
             learn::show_recorded(recorded.as_ref(), json)?
         };
-        print!("{text}");
-        Ok(())
+        show(&text)
     }
 
     pub(super) fn explain_call(&self, options: ExplainOptions) -> Result<(), Failure> {
         let config = self.load()?;
         let text = runtime()?.block_on(explain::explain_call(&config, options))?;
-        print!("{text}");
-        Ok(())
+        show(&text)
     }
 
     pub(super) fn run_demo(&self, arguments: DemoArguments) -> Result<(), Failure> {
@@ -210,7 +208,7 @@ pub(super) fn write_manual(directory: &Path) -> Result<(), Failure> {
     let shown = directory.display().to_string();
     let written = manual::write_pages(Arguments::command(), directory).context(shown)?;
     for file in written {
-        println!("{}", file.display());
+        show(&format!("{}\n", file.display()))?;
     }
     Ok(())
 }
@@ -221,7 +219,7 @@ pub(super) fn inspect_journal(what: JournalCommand) -> Result<(), Failure> {
         JournalCommand::Stats { path, key_file } => (path, key_file, false),
     };
     let (good, text) = inspect::journal(path, key_files, verify)?;
-    print!("{text}");
+    show(&text)?;
     input_unless(good, "the journal was damaged")
 }
 
@@ -253,12 +251,25 @@ fn prove_token(config: &Config) -> Result<(), Failure> {
 }
 
 /// Prints a report, and writes its page to a file if one is wanted.
-fn show_report(text: &str, page: Option<(PathBuf, String)>) -> anyhow::Result<()> {
-    print!("{text}");
+fn show_report(text: &str, page: Option<(PathBuf, String)>) -> Result<(), Failure> {
+    show(text)?;
     if let Some((file, page)) = page {
         std::fs::write(&file, page).with_context(|| file.display().to_string())?;
     }
     Ok(())
+}
+
+/// Writes to stdout what a command says. Who reads it may have gone (`| head`), and then wants no
+/// more of it.
+fn show(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(anyhow::Error::new(error)
+            .context("stdout takes nothing")
+            .into()),
+        _ => Ok(()),
+    }
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -48,8 +48,15 @@ pub(super) fn format_of_stderr() -> Format {
 /// Begins the log. `RUST_LOG` chooses what is said, else `level`: the least of Tidegate's own lines.
 /// What libraries say of their insides begins with warnings.
 pub(super) fn begin(format: Format, level: &str) -> Arc<dyn LogFilter> {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_filter(level)));
+    let named = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    let parsed = (!named.is_empty()).then(|| EnvFilter::try_new(&named));
+    let wrong = parsed
+        .as_ref()
+        .and_then(|parsed| parsed.as_ref().err())
+        .map(ToString::to_string);
+    let filter = parsed
+        .and_then(Result::ok)
+        .unwrap_or_else(|| EnvFilter::new(default_filter(level)));
     let at_start = filter.to_string();
     // Errors of the log itself would go to stderr, which may be what has failed.
     let layers = tracing_subscriber::fmt()
@@ -64,19 +71,30 @@ pub(super) fn begin(format: Format, level: &str) -> Arc<dyn LogFilter> {
             Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()))
         }
         Format::Text => {
-            let layers = layers
-                .with_ansi(std::io::stderr().is_terminal())
-                .with_filter_reloading();
+            let layers = layers.with_ansi(has_colours()).with_filter_reloading();
             let handle = layers.reload_handle();
             layers.init();
             Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()))
         }
     };
+    if let Some(error) = wrong {
+        tracing::error!(
+            found = named,
+            error,
+            "RUST_LOG is left out; allowed are directives such as warn,tidegate=debug"
+        );
+    }
     Arc::new(Log {
         current: Mutex::new(at_start.clone()),
         at_start,
         replace,
     })
+}
+
+/// <https://no-color.org>.
+fn has_colours() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stderr().is_terminal() && !refused
 }
 
 fn default_filter(level: &str) -> String {

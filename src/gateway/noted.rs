@@ -5,9 +5,9 @@ use super::answers::request_id;
 use crate::body::Body;
 use crate::cache::policy::fields::CACHE_STATUS;
 use crate::clock::Clock;
-use crate::logging::{AccessLog, CallLine, CallNote, watch_body};
+use crate::logging::{AccessLog, CallLine, CallNote, short_method, watch_body};
 use crate::route::{EventRoute, Found};
-use crate::spans::Spans;
+use crate::spans::{Spans, shorten};
 use http::request::Parts;
 use http::{Response, header};
 use std::borrow::Cow;
@@ -33,8 +33,8 @@ impl NotedCall {
         let length = parts.headers.get(header::CONTENT_LENGTH);
         let line = CallLine {
             at: clock.now(),
-            method: parts.method.clone(),
-            path: parts.uri.path().into(),
+            method: short_method(&parts.method),
+            path: shorten(parts.uri.path()).into(),
             status: 0,
             received: length.and_then(|length| length.to_str().ok()?.parse().ok()),
             sent: 0,

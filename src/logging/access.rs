@@ -105,7 +105,10 @@ pub(crate) fn watch_body(
     log: &AccessLog,
     line: CallLine,
 ) -> Response<Body> {
-    if let Some(bytes) = response.body().size_hint().exact() {
+    // A body that streams may be left by its client, whatever length it has.
+    if let Body::Full(body) = response.body()
+        && let Some(bytes) = body.size_hint().exact()
+    {
         log.write_call(CallLine {
             sent: bytes,
             ..line
@@ -116,7 +119,7 @@ pub(crate) fn watch_body(
     response.map(|inner| Body::boxed(Counted { inner, log, line }))
 }
 
-/// An answer's body whose length isn't known beforehand.
+/// An answer's body that streams.
 struct Counted {
     inner: Body,
     log: AccessLog,

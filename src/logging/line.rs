@@ -9,13 +9,23 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+/// Longest method.
+const LONGEST_METHOD: usize = 32;
+
+/// A method as a line has it: a longer one is cut.
+pub(crate) fn short_method(method: &http::Method) -> http::Method {
+    let text = method.as_str().as_bytes();
+    let cut = text.get(..LONGEST_METHOD).map(http::Method::from_bytes);
+    cut.and_then(Result::ok).unwrap_or_else(|| method.clone())
+}
+
 /// One call.
 pub(crate) struct CallLine {
     /// Wall clock, when it came.
     pub(crate) at: SystemTime,
     /// Method.
     pub(crate) method: http::Method,
-    /// Path, without the query.
+    /// Path, without the query, shortened.
     pub(crate) path: Box<str>,
     /// Status of the answer.
     pub(crate) status: u16,

@@ -15,6 +15,6 @@ mod settings;
 
 pub use access::AccessLog;
 pub(crate) use access::watch_body;
-pub(crate) use line::{CallLine, DeliveryLine};
+pub(crate) use line::{CallLine, DeliveryLine, short_method};
 pub(crate) use note::CallNote;
 pub use settings::{Format, LogSettings};

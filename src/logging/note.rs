@@ -1,7 +1,7 @@
 //! What is known of one call on its way, for its line.
 
 use crate::event::EventId;
-use crate::spans::CallSpan;
+use crate::spans::{CallSpan, shorten};
 use http::StatusCode;
 use parking_lot::Mutex;
 use std::borrow::Cow;
@@ -37,7 +37,7 @@ impl CallNote {
     /// `has_line`: the call has a line in the access log, and not only a span.
     pub(super) fn new(request_id: &str, has_line: bool, span: CallSpan) -> Self {
         Self(Arc::new(Shared {
-            request_id: request_id.into(),
+            request_id: shorten(request_id).into(),
             has_line,
             span,
             noted: Mutex::default(),

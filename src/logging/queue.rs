@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-/// Lines that may wait.
+/// Lines that may wait: a line holds about 2 KB of texts at most (`line.rs`).
 const MOST: usize = 8_192;
+/// Bytes that are written at once.
+const PIECE: usize = 64 << 10;
 
 /// What the thread is sent.
 pub(super) enum Message {
@@ -68,14 +70,19 @@ struct Writer {
 }
 
 impl Writer {
-    /// Writes what waits in one piece, so that a busy sidecar makes few system calls.
+    /// Writes what waits in large pieces, so that a busy sidecar makes few system calls.
     fn run(mut self, receiver: &Receiver<Message>) {
         let mut text = String::new();
         while let Ok(first) = receiver.recv() {
             let mut flushes = Vec::new();
             for message in iter::once(first).chain(receiver.try_iter()).take(MOST) {
                 match message {
-                    Message::Line(line) => line.write(self.format, &mut text),
+                    Message::Line(line) => {
+                        line.write(self.format, &mut text);
+                        if text.len() >= PIECE {
+                            self.write_out(&mut text);
+                        }
+                    }
                     Message::Flush(told) => flushes.push(told),
                 }
             }

@@ -3,6 +3,7 @@
 use crate::event::Outcome;
 use parking_lot::Mutex;
 use std::ops::AddAssign;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where every acknowledged event is. `received = accepted + duplicate + superseded + dead +
 /// pending`, always.
@@ -68,14 +69,18 @@ const LESS: u64 = u64::MAX;
 /// them. An event may be received in one part and settled in another, so one part alone may go
 /// below zero; only their sum means anything.
 #[derive(Debug, Default)]
-pub struct Ledgers([Mutex<Ledger>; PARTS]);
+pub struct Ledgers {
+    parts: [Mutex<Ledger>; PARTS],
+    /// Events that became dead letters since the start; a replay takes none back.
+    deaths: AtomicU64,
+}
 
 impl Ledgers {
     fn part(&self, choice: u64) -> &Mutex<Ledger> {
         // The array is never empty and the remainder is below its length; the first part stands in
         // for the compiler.
-        let [first, ..] = &self.0;
-        self.0
+        let [first, ..] = &self.parts;
+        self.parts
             .get(usize::try_from(choice % PARTS as u64).unwrap_or(0))
             .unwrap_or(first)
     }
@@ -120,6 +125,7 @@ impl Ledgers {
             };
             *count += 1;
         }
+        self.deaths.fetch_add(settled.dead, Ordering::Relaxed);
         *self.part(choice).lock() += settled;
     }
 
@@ -146,10 +152,16 @@ impl Ledgers {
         *self.part(0).lock() += before;
     }
 
+    /// Events that became dead letters since the start, whatever became of those.
+    #[must_use]
+    pub fn count_deaths(&self) -> u64 {
+        self.deaths.load(Ordering::Relaxed)
+    }
+
     /// The sum at one moment: all parts are locked, in order, before any is read.
     #[must_use]
     pub fn sum(&self) -> Ledger {
-        let guards: Vec<_> = self.0.iter().map(Mutex::lock).collect();
+        let guards: Vec<_> = self.parts.iter().map(Mutex::lock).collect();
         guards.iter().fold(Ledger::default(), |mut sum, part| {
             sum += **part;
             sum

@@ -17,6 +17,7 @@ mod off;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod settings;
+mod texts;
 
 #[cfg(not(feature = "otlp"))]
 use off as twin;
@@ -24,6 +25,7 @@ use off as twin;
 use otlp as twin;
 
 pub use settings::{Encoding, TraceSettings};
+pub(crate) use texts::shorten;
 pub(crate) use twin::{BatchSpan, CallSpan};
 pub use twin::{Origin, Spans, StartError};
 

@@ -2,6 +2,7 @@
 
 use crate::support::process::run;
 use std::path::Path;
+use std::process::Command;
 
 const ROUTE: &str = "[batch.b]\npath = \"/b\"\n[[event]]\npath = \"/e\"\nbatch = \"b\"\nevent = { \
                      clientEventId = \"{body.id}\", userId = \"{body.user}\" }\n";
@@ -185,4 +186,50 @@ fn names_of_segments_as_other_routers_write_them_are_told() {
     let more = "[[cache]]\npath = \"/v1/{id}/x:batch\"\nttl = \"1s\"\n";
     let (_, said) = check(directory.path(), &journal, more);
     assert!(!said.contains("letter by letter"), "{said}");
+}
+
+/// As `| head` does it.
+#[test]
+fn whoever_reads_no_more_ends_no_command_with_a_panic() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config.toml");
+    std::fs::write(&config, "[upstream]\nurl = \"http://127.0.0.1:1\"\n").unwrap();
+    let wrong = directory.path().join("wrong.toml");
+    std::fs::write(&wrong, "[upstream]\nurl = 7\n").unwrap();
+    for (file, code) in [(&config, 0), (&wrong, 1)] {
+        let closed = || {
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            writer
+        };
+        let ended = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(["check", "--config"])
+            .arg(file)
+            .stdout(closed())
+            .stderr(closed())
+            .status()
+            .unwrap();
+        assert_eq!(ended.code(), Some(code), "{}", file.display());
+    }
+}
+
+#[test]
+fn a_key_that_is_not_there_is_wrong_input_and_hides_no_other_finding() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config.toml");
+    let journal = directory.path().join("journal");
+    let text = format!(
+        "[upstream]\nurl = \"http://127.0.0.1:1\"\n[journal]\npath = {:?}\nkey_file = {:?}\n",
+        journal.display().to_string(),
+        directory.path().join("nowhere").display().to_string(),
+    );
+    std::fs::write(&config, text).unwrap();
+    std::fs::create_dir(&journal).unwrap();
+    std::fs::write(journal.join("FORMAT"), "0").unwrap();
+    let (code, said) = run(&["check", "--journal"], &config, &[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("passes through") && said.contains("nowhere"),
+        "{said}"
+    );
 }

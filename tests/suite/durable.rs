@@ -234,6 +234,10 @@ async fn a_group_that_is_gone_leaves_dead_letters_and_the_commands_say_so_before
     let process = Process::start(&config);
     let (_, busy) = run(&["check", "--journal"], &config, &[]);
     assert!(busy.contains("is in use by another process"), "{busy}");
+    assert!(
+        busy.contains("/event"),
+        "what was found all the same: {busy}"
+    );
     let letters = Http::default()
         .try_call(process.admin, Method::GET, "/dead-letters", &[], "")
         .await

@@ -142,7 +142,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
     ),
     ("identity::keys", &[&["stored"], &["reading"], &["hash"]]),
     ("identity::verify", &[&["keyring", "provider"]]),
-    ("spans", &[&["settings"], &["off", "otlp"]]),
+    ("spans", &[&["settings", "texts"], &["off", "otlp"]]),
     (
         "logging",
         &[&["note", "settings"], &["line"], &["queue"], &["access"]],

@@ -695,8 +695,17 @@ fn nothing_private_of_a_session_is_in_the_proposal() {
                 })),
         );
     }
+    // A user whose name could be any member's.
+    for count in 5..10 {
+        entries.push(
+            call("POST", "https://app.test/seen", 200)
+                .json(&json!({ "id": uuid(count), "userId": "ada", "read": { "ada": count } }))
+                .answer(&json!({ "ok": true, "online": { "ada": true, "bob": false } })),
+        );
+    }
     let bodies: Vec<String> = (0..5).map(uuid).collect();
     let (_, proposal) = learned(entries);
+    assert!(!proposal.toml.contains("ada"), "{}", proposal.toml);
     let all = format!(
         "{}{:?}{:?}{:?}",
         proposal.toml, proposal.events, proposal.not_proposed, proposal.unknown
@@ -959,4 +968,20 @@ proptest! {
         let proposal = propose(&read(&text), &Options::default());
         checked(&proposal);
     }
+}
+
+/// As a tool writes them that saves its table as it is sorted on the screen.
+#[test]
+fn entries_are_taken_in_the_order_of_their_calls() {
+    let mut entries: Vec<_> = (0..8)
+        .map(|second| {
+            let mut entry =
+                call("POST", "https://app.test/event", 200).json(&json!({ "n": second }));
+            entry.0["startedDateTime"] = json!(format!("2026-11-23T20:24:{second:02}.000Z"));
+            entry
+        })
+        .collect();
+    entries.reverse();
+    let exchanges = read(&har(entries));
+    assert!(exchanges.is_sorted_by_key(|exchange| exchange.started) && exchanges.len() == 8);
 }

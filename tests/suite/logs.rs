@@ -3,11 +3,14 @@
 use crate::support::process::Process;
 use crate::support::upstream::{FakeUpstream, answer, hang_up};
 use crate::support::{Answer, CONFIG, Http, in_time};
-use http::{Method, StatusCode};
+use http::{Method, Response, StatusCode};
+use http_body_util::Full;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 /// A sidecar in a process of its own, whose log is heard.
 struct Logged {
@@ -268,8 +271,8 @@ async fn an_outage_is_one_line_when_it_begins_and_one_when_it_is_over() {
     assert_eq!(count("the application is back"), 1);
     // Those before it was one.
     assert_eq!(count("the application gave no answer"), 2);
-    // And "tidegate serves", which comes before what is heard here.
-    assert!(lines.len() <= 4, "{lines:?}");
+    // And "tidegate serves".
+    assert!(lines.len() <= 5, "{lines:?}");
 }
 
 #[tokio::test]
@@ -303,4 +306,46 @@ async fn the_log_has_its_level_from_the_configuration_and_nothing_of_a_librarys_
         let target = line["target"].as_str().unwrap_or("tidegate");
         assert!(target.starts_with("tidegate"), "{line}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_holds_no_long_text_of_a_call_and_counts_what_was_taken() {
+    let logged = Logged::start("access = true", Some("off"), &[]).await;
+    let path = format!("/{}", "é".repeat(4_000).replace('é', "%C3%A9"));
+    let id = "i".repeat(200);
+    let headers = [("x-request-id", &*id)];
+    logged.call(Method::GET, &path, &headers, "").await;
+    let line = logged
+        .until_line("the call's line", |line| line["request_id"] == *id)
+        .await;
+    let shown = line["path"].as_str().unwrap();
+    assert!(shown.len() < 1_100 && shown.ends_with('…'), "{shown}");
+    // An answer whose length is known, of which its client takes little.
+    let long = vec![b'x'; 24 << 20];
+    logged.upstream.answer_with(move |seen| {
+        (seen.path == "/long").then(|| Response::new(Full::new(long.clone().into())))
+    });
+    let mut client = TcpStream::connect(logged.process.address).await.unwrap();
+    client
+        .write_all(b"GET /long HTTP/1.1\r\nhost: a\r\nx-request-id: long\r\n\r\n")
+        .await
+        .unwrap();
+    client.read_exact(&mut [0; 1_000]).await.unwrap();
+    drop(client);
+    let line = logged
+        .until_line("the long answer's line", |line| {
+            line["request_id"] == "long"
+        })
+        .await;
+    assert!(line["sent"].as_u64().unwrap() < 24 << 20, "{line}");
+}
+
+#[tokio::test]
+async fn a_filter_that_cannot_be_read_is_told_of() {
+    let logged = Logged::start("", Some("tidegate=debgu"), &[]).await;
+    logged
+        .until_line("what was wrong", |line| {
+            line["fields"]["found"] == "tidegate=debgu" && line["level"] == "ERROR"
+        })
+        .await;
 }

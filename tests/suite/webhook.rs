@@ -2,6 +2,7 @@
 
 use crate::support::upstream::{FakeUpstream, answer};
 use crate::support::{Sidecar, in_time};
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -108,4 +109,23 @@ async fn where_there_is_nothing_to_tell_nothing_is_sent() {
     sidecar.until(|ledger| ledger.accepted == 1).await;
     sidecar.running.stop().await;
     assert!(receiver.seen().is_empty(), "{:?}", receiver.seen());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_that_was_replayed_and_dies_again_is_told_again() {
+    let receiver = FakeUpstream::start().await;
+    let sidecar = start(&receiver, "1h").await;
+    let_die(&sidecar, 1).await;
+    receiver.until(|seen| !seen.is_empty()).await;
+    let replayed = sidecar
+        .admin(Method::POST, "/dead-letters/replay?reason=refused")
+        .await;
+    assert_eq!(replayed.status, StatusCode::OK, "{replayed:?}");
+    sidecar.flush().await;
+    sidecar
+        .until_counter("tidegate_dead_letters_total{reason=\"refused\"}", 2)
+        .await;
+    sidecar.running.stop().await;
+    let told = messages(&receiver);
+    assert_eq!((told.len(), count_new(&told)), (2, 2), "{told:?}");
 }

@@ -90,7 +90,7 @@ pub(super) fn propose_ack(calls: &[Call<'_>], repeats: &[bool], private: &Privat
         });
         return ack;
     }
-    let places = places_of(calls);
+    let places = places_of(calls, private);
     let answers = first.iter().map(|call| call.answer.as_ref()).collect();
     let search = Search {
         calls: first,
@@ -140,12 +140,13 @@ impl Search<'_, '_> {
                 names.push(key);
             }
         }
-        if !names.iter().all(|name| is_field_name(name)) {
+        let is_said = |name: &&String| is_field_name(name) && !self.private.names_user(name);
+        if !names.iter().all(is_said) {
             out.push(Line {
                 steps: steps.clone(),
                 value: json!({}),
                 holds: 0,
-                doubt: Some("names of its members look like ids"),
+                doubt: Some("names of its members look like ids or are users'"),
             });
             return;
         }
@@ -357,6 +358,7 @@ impl Search<'_, '_> {
             .flatten()
             .filter(|(name, value)| {
                 is_field_name(name)
+                    && !self.private.names_user(name)
                     && !value.is_null()
                     && self.private.may_show(name, value)
                     && !self.calls.iter().any(|call| has(call, name))

@@ -1,6 +1,7 @@
 //! Batch endpoints that the session shows: calls whose body is, or has, a list of what other calls
 //! say one by one.
 
+use super::private::Private;
 use super::routes::{Call, Route};
 use crate::migration::words::{is_field_name, plain_name};
 use serde_json::Value;
@@ -25,7 +26,12 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     /// What a route's calls look like as a batch; `None` if they don't.
-    pub(super) fn read(index: usize, route: &Route<'_>, calls: &[Call<'_>]) -> Option<Self> {
+    pub(super) fn read(
+        index: usize,
+        route: &Route<'_>,
+        calls: &[Call<'_>],
+        private: &Private,
+    ) -> Option<Self> {
         let path = route.pattern();
         if path.contains('{') || route.method != "POST" {
             return None;
@@ -50,7 +56,9 @@ impl Endpoint {
             for name in members.keys() {
                 match fields.iter_mut().find(|(known, _)| known == name) {
                     Some((_, count)) => *count += 1,
-                    None if is_field_name(name) => fields.push((name.clone(), 1)),
+                    None if is_field_name(name) && !private.names_user(name) => {
+                        fields.push((name.clone(), 1));
+                    }
                     None => {}
                 }
             }

@@ -54,7 +54,12 @@ impl Draft {
         // A recording holds what anybody sent: what one caller does says little of the others.
         let is_recorded = good.iter().any(|call| !call.exchange.client.is_empty());
         let is_alone = is_recorded && callers.len() < 2;
-        let mapping = propose_mapping(&good, endpoint.map(|(_, one)| one), shape.method != "GET");
+        let mapping = propose_mapping(
+            &good,
+            endpoint.map(|(_, one)| one),
+            shape.method != "GET",
+            private,
+        );
         let ack = propose_ack(&good, &mapping.repeats, private);
         let mut draft = Self {
             route,

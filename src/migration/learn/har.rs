@@ -56,7 +56,7 @@ pub fn read_har(file: impl Read) -> Result<Vec<Exchange>, HarError> {
     let read = Har(&entry)
         .deserialize(&mut json)
         .and_then(|exchanges| json.end().map(|()| exchanges));
-    read.map_err(|error| HarError::Json {
+    read.map(in_order).map_err(|error| HarError::Json {
         place: entry.get().map_or_else(String::new, |index: usize| {
             format!("log.entries[{index}]: ")
         }),
@@ -140,6 +140,15 @@ impl<'de> DeserializeSeed<'de> for Entries<'_> {
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
         from.deserialize_seq(self)
     }
+}
+
+/// In the order in which the calls began, where all say when (HAR 1.2: entries may stand in any
+/// order): some tools write a table as it is sorted on the screen.
+fn in_order(mut exchanges: Vec<Exchange>) -> Vec<Exchange> {
+    if exchanges.iter().all(|exchange| exchange.started.is_some()) {
+        exchanges.sort_by_key(|exchange| exchange.started);
+    }
+    exchanges
 }
 
 impl<'de> Visitor<'de> for Entries<'_> {
@@ -254,7 +263,10 @@ impl Entry {
             headers.push(("content-type".to_owned(), kind.clone()));
         }
         let (answer_headers, answer) = response.map_or_else(Default::default, |response| {
-            let content = if shown {
+            // What can't hold anything is there, whatever the file keeps of it.
+            let content = if matches!(response.status, 204.0 | 205.0 | 304.0) {
+                Content::Empty
+            } else if shown {
                 Content::Missing
             } else {
                 answered(response.content)
@@ -330,7 +342,8 @@ fn answered(content: Option<Text>) -> Content {
             encoding,
             ..
         }) if !text.is_empty() => decoded(text, encoding.as_deref()),
-        Some(Text { size, .. }) if size.is_some_and(|size| size > 0.0) => Content::Missing,
+        // Below zero: it isn't known.
+        Some(Text { size, .. }) if size.is_some_and(|size| size != 0.0) => Content::Missing,
         Some(_) => Content::Empty,
         None => Content::Missing,
     }

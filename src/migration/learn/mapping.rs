@@ -6,6 +6,7 @@ mod user;
 
 use super::batches::Endpoint;
 use super::by_caller::count_by_caller;
+use super::private::Private;
 use super::repeats::{Place, places_of};
 use super::routes::Call;
 use crate::migration::words::{
@@ -58,10 +59,11 @@ pub(super) fn propose_mapping(
     calls: &[Call<'_>],
     endpoint: Option<&Endpoint>,
     has_body: bool,
+    private: &Private,
 ) -> Mapping {
     let search = Search {
         calls,
-        places: places_of(calls),
+        places: places_of(calls, private),
         endpoint,
     };
     let name = |names: &[&str], default: &str| {

@@ -1,6 +1,7 @@
 //! Where an answer's values can come from: what of its call they repeat.
 
 use super::leaves::{Steps, leaves_of, value_at};
+use super::private::Private;
 use super::routes::Call;
 use crate::identity::{Kind, lists};
 use crate::migration::words::{is_field_name, plain_name};
@@ -58,7 +59,8 @@ impl Place {
         }
     }
 
-    fn can_be_said(&self) -> bool {
+    fn can_be_said(&self, private: &Private) -> bool {
+        let is_field_name = |name: &str| is_field_name(name) && !private.names_user(name);
         match self {
             Self::Body(steps) | Self::Length(steps) => {
                 !steps.is_empty() && steps.iter().all(|step| is_field_name(step))
@@ -70,11 +72,11 @@ impl Place {
     }
 }
 
-/// All places of these calls that a template can name, each once.
-pub(super) fn places_of(calls: &[Call<'_>]) -> Vec<Place> {
+/// All places of these calls that a template can name, each once; none that is named by a user.
+pub(super) fn places_of(calls: &[Call<'_>], private: &Private) -> Vec<Place> {
     let mut places = Vec::new();
     let mut add = |place: Place| {
-        if place.can_be_said() && places.len() < 400 && !places.contains(&place) {
+        if place.can_be_said(private) && places.len() < 400 && !places.contains(&place) {
             places.push(place);
         }
     };

@@ -28,7 +28,7 @@ pub(super) fn survey_exchanges(exchanges: &[Exchange], options: &Options) -> Pro
         let text = format!("{left_out} routes with fewer calls were not looked into");
         survey.tell("event", text);
     }
-    survey.take_routes(&routes);
+    survey.take_routes(&routes, &private);
     survey.draft_events(&routes, exchanges, &private);
     if let Some(host) = &host {
         survey.take_other_hosts(exchanges, host, &private);
@@ -49,12 +49,14 @@ fn keep_busiest(routes: &mut Vec<Route<'_>>) -> usize {
     left_out.len()
 }
 
-/// The host of most calls that could be events; else of most calls.
+/// The host of most calls that could be events, which are JSON objects: services of others, such as
+/// analytics, often send something else. Else of most calls.
 fn choose_host(exchanges: &[Exchange]) -> String {
     let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for exchange in exchanges {
         let (writes, all) = counts.entry(&exchange.host).or_default();
-        *writes += usize::from(is_write(exchange) && exchange.succeeded());
+        let is_event = || exchange.body.json().is_some_and(|body| body.is_object());
+        *writes += usize::from(is_write(exchange) && exchange.succeeded() && is_event());
         *all += 1;
     }
     let most = counts.into_iter().max_by_key(|(_, counts)| *counts);
@@ -105,7 +107,7 @@ struct Survey {
 
 impl Survey {
     /// Tells candidates from others, and finds batch endpoints.
-    fn take_routes(&mut self, routes: &[Route<'_>]) {
+    fn take_routes(&mut self, routes: &[Route<'_>], private: &Private) {
         for (index, route) in routes.iter().enumerate() {
             let write = route.calls.first().is_some_and(|call| is_write(call));
             if !write && !is_beacon(route) {
@@ -113,7 +115,7 @@ impl Survey {
             }
             let calls = route.read_calls();
             let verdict = verdict::judge_calls(route, &calls);
-            let endpoint = Endpoint::read(index, route, &calls);
+            let endpoint = Endpoint::read(index, route, &calls, private);
             match (verdict, endpoint) {
                 (None | Some(Reason::NotJson | Reason::NothingVaries), Some(endpoint)) => {
                     self.endpoints.push(endpoint);

@@ -1,6 +1,7 @@
 //! Spans of calls, and of the exchanges with the application that they bring about.
 
 use super::{Ids, Origin, Recorder, Spans, head, known_method, method_attribute};
+use crate::spans::texts::shorten;
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use opentelemetry::trace::{Span as _, SpanBuilder, SpanContext, SpanKind, Status};
@@ -45,7 +46,10 @@ impl Spans {
             return CallSpan::default();
         }
         span.set_attribute(method_attribute(&parts.method));
-        span.set_attribute(KeyValue::new("url.path", parts.uri.path().to_owned()));
+        span.set_attribute(KeyValue::new(
+            "url.path",
+            shorten(parts.uri.path()).into_owned(),
+        ));
         CallSpan(Some(Box::new(Recorded {
             recorder: Arc::clone(recorder),
             context: span.span_context().clone(),

@@ -151,7 +151,7 @@ impl Process {
                 };
                 let admin = after(&line, "admin on http://").parse().unwrap();
                 // Read on: what it says later must not fill the pipe.
-                let later = Arc::new(Mutex::new(line));
+                let later = Arc::new(Mutex::new(said + &line));
                 let heard = Arc::clone(&later);
                 std::thread::spawn(move || {
                     stderr
