@@ -341,6 +341,27 @@ proptest! {
 }
 
 #[test]
+fn a_cookie_counts_however_its_name_is_spaced() {
+    let identity = identity();
+    let token = jwt("{\"sub\":\"u\"}");
+    let print = |pair: String| {
+        let head = parts(Method::GET, &[("cookie", &pair)]);
+        let caller = identity.caller(&head, &PEER, now());
+        assert!(caller.has_jwt(), "{pair}");
+        let keys = identity.keys(&caller, None);
+        assert!(!keys.nameless, "{pair}");
+        keys.fingerprint
+    };
+    let other = jwt("{\"sub\":\"v\"}");
+    for space in ["", " ", "\t"] {
+        assert_ne!(
+            print(format!("access_token{space}={token}")),
+            print(format!("access_token{space}={other}"))
+        );
+    }
+}
+
+#[test]
 fn a_forbidden_part_is_the_applications_to_judge_unless_its_companion_is_there() {
     let identity = identity();
     let token = jwt("{\"sub\":\"u\"}");

@@ -609,6 +609,20 @@ fn what_must_not_be_stored_is_not() {
 }
 
 #[test]
+fn over_private_only_force_lets_the_route_speak() {
+    for (control, declared, wanted) in [
+        ("private", TTL, Err(NotStored::NoFreshness)),
+        ("private, max-age=60", TTL, Ok(60)),
+        ("private", FORCED, Ok(30)),
+        ("no-store", TTL, Err(NotStored::NoStore)),
+        ("public", TTL, Ok(30)),
+    ] {
+        let response = [("cache-control", control)];
+        assert_eq!(left(&get(&response, declared)), wanted, "{control}");
+    }
+}
+
+#[test]
 fn what_others_would_see_is_stored_only_with_leave() {
     let authorized: Lines<'_> = &[("authorization", "Bearer x")];
     let cases: &[(&str, Lines<'_>, &str, Declared, Result<u64, NotStored>)] = &[

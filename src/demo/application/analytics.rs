@@ -43,7 +43,7 @@ pub fn single(shared: &Shared, call: &Call, session: &Session, body: &Value) -> 
         token,
         owner,
         applied: organization.is_some(),
-        target: None,
+        target: Some(group_of(body.get("event_type"))),
     });
     let Some(organization) = organization else {
         let data = json!({"status": "queued", "stored": false, "missingOrgContext": true, "skipped": "missing_org"});
@@ -127,7 +127,7 @@ pub fn batch(shared: &Shared, session: &Session, body: &Value) -> Reply {
             token: session.token(),
             owner,
             applied: true,
-            target: None,
+            target: Some(group_of(event.get("eventName"))),
         });
         store.insert(stored(id, &columns(event)));
     }
@@ -138,6 +138,14 @@ pub fn batch(shared: &Shared, session: &Session, body: &Value) -> Reply {
         "analytics_batch_ingested",
         "Analytics batch ingested.",
     )
+}
+
+/// The events that keep one order: those of the player's courses come in batches of their own.
+fn group_of(name: Option<&Value>) -> &'static str {
+    match name.and_then(Value::as_str) {
+        Some("course_started" | "course_resumed" | "course_completed") => "course-analytics",
+        _ => "analytics",
+    }
 }
 
 /// A batch event under the names of a single one.

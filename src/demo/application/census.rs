@@ -3,7 +3,7 @@
 //! these numbers, not on what the sidecar says about itself.
 
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Kinds of calls.
@@ -105,7 +105,7 @@ pub struct Census {
     book: Mutex<Book>,
 }
 
-/// A user and what of theirs was written: a lesson, an assignment or a course.
+/// A user and what of theirs was written: a lesson, an assignment, a course, or a group of analytics.
 pub type Record = (Box<str>, Box<str>);
 
 /// Everything by event id and by record.
@@ -113,16 +113,16 @@ pub type Record = (Box<str>, Box<str>);
 pub struct Book {
     /// By event id.
     pub sightings: HashMap<Box<str>, Sighting>,
-    /// Applied events of lessons and assignments in the order of application.
+    /// Applied events of lessons, assignments and analytics in the order of application.
     pub order: HashMap<Record, Vec<Box<str>>>,
     /// `course.total_time_seconds` of the applied snapshots by (user, course), in the order of
     /// application.
     pub snapshots: HashMap<Record, Vec<u64>>,
     /// Snapshots that named another user than the one of their token.
     pub foreign_snapshots: u64,
-    /// Events whose call was cut off or refused: the sender can't know what was applied, and may
-    /// offer them again.
-    pub unclear: u64,
+    /// Events whose call was cut off or refused, by their ids: the sender can't know what was
+    /// applied, and may offer them again.
+    pub unclear: HashSet<Box<str>>,
 }
 
 /// An event as it reached a handler.
@@ -136,7 +136,8 @@ pub struct Offer<'a> {
     pub owner: &'a str,
     /// It changed something.
     pub applied: bool,
-    /// The lesson or assignment that it set, where the order counts.
+    /// What it was about, where the order counts: a lesson, an assignment, or its group of
+    /// analytics.
     pub target: Option<&'a str>,
 }
 
@@ -180,11 +181,9 @@ impl Census {
         self.refusals.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// So many events were left without a clear answer.
-    pub fn leave_unclear(&self, events: usize) {
-        if events > 0 {
-            self.book.lock().unclear += events as u64;
-        }
+    /// These events were left without a clear answer.
+    pub fn leave_unclear(&self, ids: Vec<Box<str>>) {
+        self.book.lock().unclear.extend(ids);
     }
 
     /// An event arrived.

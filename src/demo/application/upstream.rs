@@ -171,7 +171,7 @@ async fn route(shared: &Shared, call: &Call, kind: Kind, body: Incoming) -> Repl
     tokio::time::sleep(pause / 2).await;
     let mut unclear = Unclear {
         census: &shared.census,
-        events: events(&body).map_or(1, <[Value]>::len),
+        ids: ids_of(kind, &body),
     };
     let reply = routes::handle(shared, call, &body);
     tokio::time::sleep(pause / 2).await;
@@ -183,20 +183,37 @@ async fn route(shared: &Shared, call: &Call, kind: Kind, body: Incoming) -> Repl
 /// answer, or with a refusal, they may rightly be offered a second time.
 struct Unclear<'a> {
     census: &'a Census,
-    events: usize,
+    ids: Vec<Box<str>>,
+}
+
+/// The ids of a call's events, as their senders gave them.
+fn ids_of(kind: Kind, body: &Value) -> Vec<Box<str>> {
+    let id_of = |event: &Value| {
+        let names = ["clientEventId", "client_event_id", "id"];
+        let mut found = names.iter().filter_map(|name| event.get(name)?.as_str());
+        found.next().map(Box::from)
+    };
+    match kind {
+        Kind::Single => id_of(body).into_iter().collect(),
+        _ => events(body)
+            .into_iter()
+            .flatten()
+            .filter_map(id_of)
+            .collect(),
+    }
 }
 
 impl Unclear<'_> {
     fn is_answered_with(&mut self, status: StatusCode) {
         if status.is_success() {
-            self.events = 0;
+            self.ids.clear();
         }
     }
 }
 
 impl Drop for Unclear<'_> {
     fn drop(&mut self) {
-        self.census.leave_unclear(self.events);
+        self.census.leave_unclear(std::mem::take(&mut self.ids));
     }
 }
 
@@ -221,17 +238,20 @@ mod tests {
         for (status, left) in [
             (Some(StatusCode::OK), 0),
             (None, 3),
-            (Some(StatusCode::INTERNAL_SERVER_ERROR), 6),
+            (Some(StatusCode::INTERNAL_SERVER_ERROR), 3),
         ] {
             let mut unclear = Unclear {
                 census: &census,
-                events: 3,
+                ids: ids_of(
+                    Kind::AnalyticsBatch,
+                    &json!({ "events": [{ "clientEventId": "a" }, { "clientEventId": "b" }, { "id": "c" }] }),
+                ),
             };
             if let Some(status) = status {
                 unclear.is_answered_with(status);
             }
             drop(unclear);
-            assert_eq!(census.look(|book| book.unclear), left, "{status:?}");
+            assert_eq!(census.look(|book| book.unclear.len()), left, "{status:?}");
         }
     }
 }

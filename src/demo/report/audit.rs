@@ -2,7 +2,7 @@
 
 use crate::demo::application::census::{Book, Sighting};
 use crate::demo::learners::tally::{Acknowledged, Told};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Differences between promise and fact; all zero is the promise kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -16,12 +16,12 @@ pub struct Audit {
     pub duplicated: u64,
     /// Offered more than once: harmless where the upstream knows ids, so no fault.
     pub offered_again: u64,
-    /// Events whose delivery was cut off or refused, so that they may be applied twice (at least
-    /// once, ruling 3).
+    /// Of those the ones whose delivery was cut off or refused, so that they may be (at least once,
+    /// ruling 3).
     pub may_repeat: u64,
     /// Came with another user's token or with none, or for another user's records.
     pub foreign: u64,
-    /// Applied after something newer of the same lesson, assignment or course.
+    /// Applied after something newer of the same lesson, assignment, course or group of analytics.
     pub out_of_order: u64,
 }
 
@@ -33,7 +33,6 @@ impl Audit {
         let acknowledged = promised.len() as u64;
         let mut audit = Self {
             acknowledged,
-            may_repeat: book.unclear,
             ..Self::default()
         };
         for (_, id, user) in events(promised) {
@@ -42,6 +41,7 @@ impl Audit {
                 sighting.map_or((0, 0), |sighting| (sighting.offered, sighting.applied));
             audit.lost += u64::from(applied == 0);
             audit.duplicated += u64::from(applied > 1);
+            audit.may_repeat += u64::from(applied > 1 && book.unclear.contains(id));
             audit.offered_again += u64::from(offered > 1);
             audit.foreign +=
                 u64::from(sighting.is_some_and(|sighting| is_foreign(sighting, user, trusted)));
@@ -95,7 +95,10 @@ fn late_events(promised: &[Acknowledged], book: &Book) -> u64 {
     let late = |ids: &Vec<Box<str>>| {
         let mut newest = 0;
         let mut late = 0_u64;
-        for place in ids.iter().filter_map(|id| places.get(&**id).copied()) {
+        // A repetition is counted as such.
+        let mut seen = HashSet::new();
+        let first = ids.iter().filter(|id| seen.insert(&***id));
+        for place in first.filter_map(|id| places.get(&**id).copied()) {
             late += u64::from(place < newest);
             newest = newest.max(place);
         }
@@ -339,5 +342,18 @@ mod tests {
                 ..Audit::default()
             }
         );
+    }
+
+    #[test]
+    fn a_repetition_is_excused_by_an_unclear_answer_to_itself_alone() {
+        let census = census(&[("a", "ada", true), ("a", "ada", true), ("b", "ada", true)]);
+        census.leave_unclear(vec!["b".into(), "x".into()]);
+        let look = || census.look(|book| Audit::of(&promised(&["a", "b"]), book, None));
+        assert_eq!(
+            (look().duplicated, look().may_repeat, look().out_of_order),
+            (1, 0, 0)
+        );
+        census.leave_unclear(vec!["a".into()]);
+        assert_eq!((look().duplicated, look().may_repeat), (1, 1));
     }
 }

@@ -104,7 +104,7 @@ impl Report {
             (
                 "  with a reason",
                 audit.may_repeat,
-                "at most: a delivery had no clear answer".to_owned(),
+                "its delivery had no clear answer".to_owned(),
             ),
             (
                 "reordered",
