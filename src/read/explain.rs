@@ -2,7 +2,8 @@
 //! what is stored.
 
 use super::Read;
-use super::ask::{Reader, kept_pairs};
+use super::ask::Reader;
+use super::key::kept_pairs;
 use super::scope::ReadScope;
 use crate::body::Body;
 use crate::event::{GroupIndex, UserId};

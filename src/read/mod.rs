@@ -26,6 +26,7 @@ mod explain;
 mod fetch;
 mod fetch_plan;
 mod forwarded_fields;
+mod key;
 mod known;
 mod lookup;
 mod relay;

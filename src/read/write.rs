@@ -8,9 +8,10 @@
 //! be spelled like the read that it makes old, nor match its route.
 
 use super::Read;
-use super::ask::{Ask, host};
+use super::ask::Ask;
 use super::fetch_plan::{FetchPlan, FetchState};
 use super::forwarded_fields::ForwardedFields;
+use super::key::host;
 use crate::body::Body;
 use crate::cache::fill::{Fill, Filling};
 use crate::cache::policy::control::CacheControl;

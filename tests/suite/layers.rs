@@ -150,7 +150,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "read",
         &[
-            &["answer", "forwarded_fields", "scope"],
+            &["answer", "forwarded_fields", "key", "scope"],
             &["ask"],
             &["known"],
             &["explain", "fetch_plan", "relay"],
