@@ -116,6 +116,7 @@ pub(super) fn link(sections: Sections, problems: &Sink) -> Option<Config> {
             index: ReadIndex(index),
             groups: groups_that_may_meet(&groups, &cache.route.tags),
             proves: groups_that_share(&groups, &cache.route.tags),
+            of_own_user: are_of_own_user(&groups, &cache.route.tags),
             barrier: cache.barrier.unwrap_or(barrier),
             ..cache.route
         });
@@ -334,11 +335,21 @@ fn names_users_in_lowercase(group: &Group, user: &Template) -> bool {
 /// The groups whose events may make one of these tags old: as far as can be told before the first
 /// placeholder.
 fn groups_that_may_meet(groups: &[Group], tags: &[Template]) -> Vec<GroupIndex> {
-    let meets = |one: &Template, other: &Template| {
-        let (one, other) = (literal_start(one), literal_start(other));
-        one.starts_with(&*other) || other.starts_with(&*one)
-    };
-    groups_with(groups, tags, meets)
+    groups_with(groups, tags, may_meet)
+}
+
+fn may_meet(one: &Template, other: &Template) -> bool {
+    let (one, other) = (literal_start(one), literal_start(other));
+    one.starts_with(&*other) || other.starts_with(&*one)
+}
+
+/// Whether these tags, and those of events that may make one of them old, name the user whose read
+/// or event it is: what touches the read then lies under its reader's name.
+fn are_of_own_user(groups: &[Group], tags: &[Template]) -> bool {
+    let is_met = |one: &&Template| tags.iter().any(|tag| may_meet(one, tag));
+    let makers = groups.iter().flat_map(|group| &group.invalidates);
+    let mut all = tags.iter().chain(makers.filter(is_met));
+    !tags.is_empty() && all.all(|tag| tag.uses(Source::User))
 }
 
 /// The groups whose events make one of these tags old for certain: one of their tags begins with

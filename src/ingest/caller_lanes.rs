@@ -63,22 +63,6 @@ impl CallerLanes {
             .any(|shard| shard.has_any(asker, groups).unwrap_or(true))
     }
 
-    /// Whether something may be pending of a caller in any group that isn't of `known` in these
-    /// groups. Nothing is sealed.
-    #[must_use]
-    pub(crate) fn have_more(&self, asker: &Asker, known: (&Asker, &[GroupIndex])) -> bool {
-        let all = self.all_groups();
-        self.shards_of(asker)
-            .iter()
-            .any(|shard| shard.has_more((asker, &all), known).unwrap_or(true))
-    }
-
-    /// All groups.
-    #[must_use]
-    pub(crate) fn all_groups(&self) -> Vec<GroupIndex> {
-        (0..self.0.groups.len()).map(GroupIndex).collect()
-    }
-
     /// Shows the observer that a call goes after what its caller would have pending in these groups,
     /// where [it wants to know](Self::are_observed).
     pub(crate) fn show_wait(&self, asker: &Asker, groups: &[GroupIndex]) {

@@ -13,8 +13,7 @@ use crate::cache::tags::Waiting;
 use crate::event::{GroupIndex, Keys, Owner, Tag, UserId};
 use crate::identity::{Caller, NotAnswerable};
 use crate::ingest::Asker;
-use crate::route::{CacheRoute, Params};
-use crate::template::Source;
+use crate::route::{CacheRoute, Params, Routes};
 use crate::upstream::headers::asks_upgrade;
 use http_body::Body as _;
 
@@ -46,6 +45,24 @@ pub(super) struct Reader {
     /// Of those the ones in which an answer speaks for the reader: whose read it is for certain, by
     /// its tags or its path.
     pub(super) proves: Vec<GroupIndex>,
+}
+
+/// Groups whose events come over the path of a read.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    /// As it is spelled.
+    pub(super) exact: Vec<GroupIndex>,
+    /// In any spelling that an application may take for the same.
+    pub(super) loose: Vec<GroupIndex>,
+}
+
+impl Beside {
+    pub(super) fn of(routes: &Routes, path: &str) -> Self {
+        Self {
+            exact: routes.groups_at(path),
+            loose: routes.groups_around(&invalidate::loose_path(path)),
+        }
+    }
 }
 
 /// A read that may use the cache.
@@ -86,7 +103,7 @@ impl Read {
         caller: &Caller<'_>,
         body: &Body,
         (route, params): (&CacheRoute, &Params),
-        beside: &[GroupIndex],
+        beside: &Beside,
     ) -> Result<Ask, (Bypass, Box<Reader>)> {
         let reader = self.reader(caller, (route, params), beside);
         let uri = match self.answerable(caller, body, route, &reader) {
@@ -183,7 +200,7 @@ impl Read {
         &self,
         caller: &Caller<'_>,
         (route, params): (&CacheRoute, &Params),
-        beside: &[GroupIndex],
+        beside: &Beside,
     ) -> Reader {
         let keys = self.identity.keys(caller, None);
         let about = self.user_read_about(caller, params);
@@ -201,13 +218,15 @@ impl Read {
             // What writes make old for all callers, and what events do for their own.
             tags.extend([Tag::new(&resource), own]);
         }
-        let [groups, proves] = [&route.groups, &route.proves].map(|groups| with(groups, beside));
+        let around = &with(&beside.exact, &beside.loose);
+        let (groups, proves) = (
+            with(&route.groups, around),
+            with(&route.proves, &beside.exact),
+        );
         let (asker, waiting) = self.asker(caller, &keys, params, &groups);
         // An event about another user, or one that touches a tag which isn't of one user, lies
         // under its own name.
-        let of_one_user =
-            !route.tags.is_empty() && route.tags.iter().all(|tag| tag.uses(Source::User));
-        let writes_for_others = !of_one_user || asker.user != about;
+        let writes_for_others = !route.of_own_user || asker.user != about;
         let user = asker.user.filter(|_| !writes_for_others || asker.joins);
         let asker = Asker { user, ..asker };
         Reader {

@@ -58,11 +58,7 @@ impl Read {
         let own_pending = self.tags.own_pending(tags, *waiting);
         // The count may be of others whose places are the same, of whom there may be any number: so
         // the lanes say whether it is true.
-        let is_anything_own = || {
-            let all = self.lanes.all_groups();
-            self.lanes.have_any(&all_own(asker), &all)
-        };
-        if !speaks && own_pending && is_anything_own() {
+        if !speaks && own_pending && self.lanes.have_any(&all_own(asker), groups) {
             return Err(PENDING);
         }
         let own = speaks && (*is_untold || own_pending);
@@ -73,24 +69,6 @@ impl Read {
         }
         if joined || own && !writes_for_others {
             self.wait_for_lanes(asker, groups, until).await?;
-        }
-        // What is pending on the tags still may lie where neither the route nor the reader's name
-        // says: in a group whose paths or tags are spelled otherwise, under a user that its tags
-        // don't name.
-        let known = if *writes_for_others {
-            all_own(asker)
-        } else {
-            asker.clone()
-        };
-        let rest = [
-            (own && self.tags.own_pending(tags, *waiting)).then(|| all_own(asker)),
-            (joined && self.tags.user_pending(tags, *waiting)).then(|| asker.clone()),
-        ];
-        for wide in rest.iter().flatten() {
-            if self.lanes.have_more(wide, (&known, groups)) {
-                let all = self.lanes.all_groups();
-                self.wait_for_lanes(wide, &all, until).await?;
-            }
         }
         Ok(())
     }

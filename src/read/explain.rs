@@ -2,14 +2,14 @@
 //! what is stored.
 
 use super::Read;
-use super::ask::Reader;
+use super::ask::{Beside, Reader};
 use super::key::kept_pairs;
 use super::scope::ReadScope;
 use crate::body::Body;
 use crate::event::{GroupIndex, UserId};
 use crate::identity::Caller;
 use crate::peer::Peer;
-use crate::route::{CacheRoute, Params};
+use crate::route::{CacheRoute, Params, Routes};
 use http::request::Parts;
 
 /// What is said of a read.
@@ -36,10 +36,11 @@ impl Read {
         parts: &Parts,
         peer: &Peer,
         (route, params): (&CacheRoute, &Params),
-        beside: &[GroupIndex],
+        routes: &Routes,
     ) -> ReadPlan {
         let caller = self.identity.caller(parts, peer, self.clock.now());
-        let examined = self.examine(&caller, &Body::empty(), (route, params), beside);
+        let beside = Beside::of(routes, parts.uri.path());
+        let examined = self.examine(&caller, &Body::empty(), (route, params), &beside);
         let (bypass, reader) = match examined {
             Ok(ask) => (None, ask.reader),
             Err((why, reader)) => (Some(why), *reader),

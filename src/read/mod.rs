@@ -49,7 +49,7 @@ use crate::peer::Peer;
 use crate::route::{CacheRoute, LiveRoutes, Params};
 use crate::upstream::headers::asks_upgrade;
 use crate::upstream::{Upstream, UpstreamError};
-use ask::Ask;
+use ask::{Ask, Beside};
 use http::uri::PathAndQuery;
 use http::{Request, Response};
 use http_body::Body as _;
@@ -121,7 +121,7 @@ impl Read {
         let known = id.and_then(|id| self.known.find(id, target, now));
         let known = known.filter(|ask| self.is_as_known(&caller, &body, ask));
         let examine = || {
-            let beside = routes.load().groups_at(parts.uri.path());
+            let beside = Beside::of(&routes.load(), parts.uri.path());
             self.examine(&caller, &body, (route, params), &beside)
         };
         if let Some(ask) = known

@@ -8,7 +8,7 @@
 //! be spelled like the read that it makes old, nor match its route.
 
 use super::Read;
-use super::ask::Ask;
+use super::ask::{Ask, Beside};
 use super::fetch_plan::{FetchPlan, FetchState};
 use super::forwarded_fields::ForwardedFields;
 use super::key::host;
@@ -101,7 +101,12 @@ impl Read {
             (parts.uri.clone(), parts.version, parts.headers.clone());
         let caller = self.identity.caller(&get, peer, self.clock.now());
         let ask = self
-            .examine(&caller, &Body::empty(), (route, &params), &[])
+            .examine(
+                &caller,
+                &Body::empty(),
+                (route, &params),
+                &Beside::default(),
+            )
             .ok()
             .filter(|ask| !ask.conditional)?;
         drop(caller);

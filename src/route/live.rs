@@ -76,6 +76,7 @@ mod tests {
 
     fn rule(path: &str, ttl: u64) -> CacheRoute {
         CacheRoute {
+            of_own_user: true,
             path: Pattern::parse(path).unwrap(),
             ttl: Some(Duration::from_secs(ttl)),
             force: false,

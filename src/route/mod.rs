@@ -134,6 +134,19 @@ impl Routes {
         Self { preview, ..self }
     }
 
+    /// Groups whose events come over this path in any spelling that an application may take for the
+    /// same: `loose` is the path in the one that stands for all of them.
+    #[must_use]
+    pub fn groups_around(&self, loose: &str) -> Vec<GroupIndex> {
+        let events = self.events.iter().filter(|route| !route.alone);
+        let events = events.map(|route| (&route.path, route.group));
+        let batches = self.batches.iter().map(|(path, group)| (path, *group));
+        let there = events
+            .chain(batches)
+            .filter(|(path, _)| path.matches(loose, true).is_some());
+        there.map(|(_, group)| group).collect()
+    }
+
     /// Groups whose events come over this path, by an event rule or as a client's own batch:
     /// whatever else is asked of it waits for its caller's lanes in them.
     #[must_use]

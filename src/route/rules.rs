@@ -206,6 +206,8 @@ pub struct CacheRoute {
     pub tags: Vec<Template>,
     /// Groups whose events may touch them.
     pub groups: Vec<GroupIndex>,
+    /// An event of theirs touches them for its own user only.
+    pub of_own_user: bool,
     /// Its place in the configuration.
     pub index: ReadIndex,
     /// Of those groups the ones whose reads it is for certain: a 2xx of it speaks for its caller

@@ -80,6 +80,7 @@ pub(super) fn read(section: Section<'_>) -> Option<Cache> {
     );
     section.finish();
     let route = CacheRoute {
+        of_own_user: false,
         path: path?,
         ttl,
         force,

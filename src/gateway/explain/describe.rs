@@ -62,8 +62,9 @@ impl Explainer {
             .and_then(|touches| touches.asker.user.clone());
         let (read, user) = match &found {
             Found::Cache(route, params) => {
-                let beside = self.routes.groups_at(parts.uri.path());
-                let plan = self.read.explain(parts, peer, (route, params), &beside);
+                let plan = self
+                    .read
+                    .explain(parts, peer, (route, params), &self.routes);
                 let user = plan.user.clone();
                 (Some(self.describe_read(route, plan, &secrets)), user)
             }

@@ -237,18 +237,6 @@ impl Shard {
         self.step(|state| !state.is_settled() || state.lanes.has_any(asker, groups))
     }
 
-    /// Whether the first caller has a lane in its groups that the second one hasn't in its own.
-    ///
-    /// # Errors
-    /// The shard has ended.
-    pub fn has_more(
-        &self,
-        wide: (&Asker, &[GroupIndex]),
-        narrow: (&Asker, &[GroupIndex]),
-    ) -> Result<bool, Ended> {
-        self.step(|state| !state.is_settled() || state.lanes.has_more(wide, narrow))
-    }
-
     /// Seals a caller's windows in these groups. The receiver hears when what is in them is
     /// settled; none: it is.
     ///

@@ -62,18 +62,6 @@ impl<E: Entry> Lanes<E> {
         !self.lanes_for(asker, groups).is_empty()
     }
 
-    /// Whether the first caller has a lane in its groups that the second one hasn't in its own.
-    /// Nothing is sealed.
-    pub fn has_more(
-        &self,
-        (wide, groups): (&Asker, &[GroupIndex]),
-        narrow: (&Asker, &[GroupIndex]),
-    ) -> bool {
-        let known = self.lanes_for(narrow.0, narrow.1);
-        let mut all = self.lanes_for(wide, groups).into_iter();
-        all.any(|lane| !known.contains(&lane))
-    }
-
     /// Seals a caller's windows in these groups; the marks say when what is in them now is settled.
     pub fn barrier(&mut self, asker: &Asker, groups: &[GroupIndex]) -> Vec<Mark> {
         let ids = self.lanes_for(asker, groups);
