@@ -196,6 +196,16 @@ impl<'a> Caller<'a> {
         lines.next().is_some() || !is_bearer(line)
     }
 
+    /// Its Authorization is a name and a password (RFC 7617).
+    pub(super) fn has_basic_authorization(&self) -> bool {
+        let mut lines = self.parts.headers.get_all(header::AUTHORIZATION).iter();
+        let is_basic = |line: &HeaderValue| {
+            let scheme = line.as_bytes().get(..b"Basic ".len());
+            scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "))
+        };
+        lines.all(is_basic)
+    }
+
     /// What may be read as a token in a part: each of its values, and of Authorization those of the
     /// Bearer scheme.
     pub(super) fn tokens(&self, part: &Part) -> Vec<&'a str> {

@@ -307,9 +307,16 @@ impl Identity {
     }
 
     /// Whether an answer to a call with these headers sets a cookie that tells who calls, of a name
-    /// that the call had none of.
+    /// that the call had none of, where nothing but cookies told who called.
     #[must_use]
     pub fn begins_session(&self, asked: &HeaderMap, answer: &HeaderMap) -> bool {
+        let selection = &self.settings.selection;
+        let names = |(name, value): (&HeaderName, &HeaderValue)| {
+            selection.header(name) == Kind::Principal && keys::names_someone(name, value.as_bytes())
+        };
+        if asked.iter().any(names) {
+            return false;
+        }
         let mut set = self.sessions(answer.get_all(header::SET_COOKIE).iter());
         let lines = || asked.get_all(header::COOKIE).iter();
         let sent = || lines().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));

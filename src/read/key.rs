@@ -35,18 +35,23 @@ fn add_field(uri: &mut String, name: &str, value: &[u8]) {
     uri.push_str(&format!(" {name}=\"{}\"", value.escape_ascii()));
 }
 
-/// Whether some applications read another path out of it: one that climbs, or has slashes within a
-/// segment. What is declared of this path is no word on that one.
+/// Whether some applications read another path out of it: one with segments that climb, by slashes
+/// and dots that are escaped, or backslashes. What is declared of this path is no word on that one.
 pub(super) fn is_odd(path: &str) -> bool {
     if !path.contains(['%', '\\', ';']) && !path.contains("/.") {
         return false;
     }
-    // Twice: some read an escape of an escape, too.
-    let path = path.to_ascii_lowercase().replace("%25", "%");
-    if path.contains('\\') || path.contains("%2f") || path.contains("%5c") {
-        return true;
+    // Some read an escape of an escape, too.
+    let mut path = path.to_ascii_lowercase().replace("%25", "%");
+    for (escape, letter) in [
+        ("%2e", "."),
+        ("%2f", "/"),
+        ("%5c", "/"),
+        ("%3b", ";"),
+        ("\\", "/"),
+    ] {
+        path = path.replace(escape, letter);
     }
-    let path = path.replace("%2e", ".").replace("%3b", ";");
     path.split('/').any(|segment| {
         let name = segment.split(';').next().unwrap_or_default();
         name == "." || name == ".."

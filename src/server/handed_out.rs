@@ -349,6 +349,12 @@ mod tests {
             "beyond the bound of all, one slice each"
         );
         drop((held, others, first, second));
+        for unsent in [&all.0, &connection.own] {
+            assert!(
+                unsent.waiting.lock().wakers.is_empty(),
+                "none waits that is gone"
+            );
+        }
         assert!(all.0.is_below(1) && connection.own.is_below(1));
     }
 }

@@ -77,9 +77,8 @@ const MAX_SEND_BUFFER: usize = 64 << 10;
 /// Bytes of a body that an HTTP/2 client may send before they are read: of one stream, and of one
 /// connection. A proxy of one's own has other users' calls on the same connection, which wait for
 /// none that isn't read: there each stream has its own.
-const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
-const PROXY_WINDOW: u32 = STREAM_WINDOW * MAX_STREAMS;
+const WINDOWS: [u32; 2] = [256 << 10, 1 << 20];
+const PROXY_WINDOWS: [u32; 2] = [64 << 10, (64 << 10) * MAX_STREAMS];
 /// Bytes that lie in the kernel and were not sent.
 const MAX_UNSENT_IN_KERNEL: u32 = 128 << 10;
 /// A quiet connection's other end is asked for a sign of life after this time, and then so often.
@@ -222,8 +221,7 @@ async fn accept<S: Answering>(
     connections: &Connections,
 ) {
     let places = Places::new(settings.max_connections, settings.trusted_proxies.clone());
-    let builders =
-        [CONNECTION_WINDOW, PROXY_WINDOW].map(|window| builder(settings.stall_timeout, window));
+    let builders = [WINDOWS, PROXY_WINDOWS].map(|windows| builder(settings.stall_timeout, windows));
     let [builder, of_proxies] = &builders;
     let shares = Shares::new(settings.max_connections, settings.trusted_proxies.clone());
     let unsent = UnsentOfAll::default();
@@ -311,7 +309,7 @@ fn prepare(stream: &TcpStream) {
 }
 
 /// hyper's time-out for heads is off: `phase.rs` knows when one begins.
-fn builder(stall: Duration, connection_window: u32) -> auto::Builder<Streams> {
+fn builder(stall: Duration, [of_stream, of_connection]: [u32; 2]) -> auto::Builder<Streams> {
     let mut builder = auto::Builder::new(Streams { stall });
     builder
         .http1()
@@ -327,8 +325,8 @@ fn builder(stall: Duration, connection_window: u32) -> auto::Builder<Streams> {
         .keep_alive_timeout(Duration::from_secs(20))
         .max_concurrent_streams(MAX_STREAMS)
         .max_send_buf_size(MAX_SEND_BUFFER)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(connection_window)
+        .initial_stream_window_size(of_stream)
+        .initial_connection_window_size(of_connection)
         .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
     builder
 }

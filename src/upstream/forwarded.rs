@@ -87,14 +87,20 @@ pub(super) fn told_beside(headers: &HeaderMap, peer: &Peer) -> Option<String> {
     let is_known_host = |item: &str| peer.host.as_deref() == Some(&*lower(item));
     let schemes = items(headers, &PROTO).filter(|item| !is_known_scheme(item));
     let hosts = items(headers, &HOST).filter(|item| !is_known_host(item));
-    let mut told: Vec<_> = schemes.chain(hosts).map(str::to_owned).collect();
+    // Each on a line of its own, which none of them can hold.
+    let scheme_line = |item: &str| format!("proto {item}");
+    let host_line = |item: &str| format!("host {item}");
+    let mut told: Vec<_> = schemes.map(scheme_line).collect();
+    told.extend(hosts.map(host_line));
     if headers.contains_key(header::FORWARDED) {
         for element in elements(headers).unwrap_or_default() {
-            told.extend(element.proto.filter(|item| !is_known_scheme(item)));
-            told.extend(element.host.filter(|item| !is_known_host(item)));
+            let proto = element.proto.filter(|item| !is_known_scheme(item));
+            let host = element.host.filter(|item| !is_known_host(item));
+            told.extend(proto.as_deref().map(scheme_line));
+            told.extend(host.as_deref().map(host_line));
         }
     }
-    (!told.is_empty()).then(|| told.join(","))
+    (!told.is_empty()).then(|| told.join("\n"))
 }
 
 /// From the right: what each trusted hop wrote, until one names a client that isn't trusted.

@@ -146,17 +146,18 @@ pub fn add_hops(headers: &mut HeaderMap, peer: &Peer, version: Version, settings
         nodes.iter().chain([&here]),
         |list, node| write!(list, "{node}"),
     );
-    // The oldest is the client, whose scheme and host those that are believed are; between it and
-    // this hop nothing is known of them.
+    // The scheme and the host that are believed are the client's, and this hop's own; of others
+    // nothing is known.
     let skipped = elements.len().saturating_sub(MAX_MADE);
     let elements = elements.get(skipped..).unwrap_or_default();
     let last = elements.len();
+    let client = elements.iter().rposition(|node| *node == peer.client);
     append_each(
         headers,
         header::FORWARDED,
         elements.iter().chain([&here]).enumerate(),
         |list, (place, node)| {
-            let knows = place == 0 || place == last;
+            let knows = place == last || client == Some(place);
             let host = peer.host.as_deref().filter(|_| knows);
             forwarded::write_element(list, *node, knows.then_some(peer.https), host)
         },

@@ -310,7 +310,7 @@ fn what_is_made_of_a_chain_of_addresses_is_no_multiple_of_it() {
     add_hops(&mut parts.headers, &peer, Version::HTTP_11, &HOPS);
     assert_eq!(
         parts.headers.get("forwarded").unwrap(),
-        "for=9.9.9.9;proto=https;host=\"a.test\", for=8.8.8.8, for=127.0.0.1;proto=https;host=\"a.test\""
+        "for=9.9.9.9, for=8.8.8.8;proto=https;host=\"a.test\", for=127.0.0.1;proto=https;host=\"a.test\""
     );
 }
 

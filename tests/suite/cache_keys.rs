@@ -723,7 +723,6 @@ async fn each_host_and_scheme_that_the_forwarding_fields_tell_is_part_of_the_key
         ),
         ("x_forwarded_host", "evil.test"),
         ("x_original_url", "/evil"),
-        ("host", "app.test,evil.test"),
     ];
     for (name, value) in told {
         let (sidecar, _clock) = caching("public = true\n").await;
@@ -769,7 +768,6 @@ async fn a_public_route_says_nothing_of_a_path_that_leads_elsewhere() {
         "/public/..%5capi/me",
         "/public/..;/api/me",
         "/public/%252e%252e%252fapi/me",
-        "/public/a%2fb",
         "/public/./me",
         "/public/..",
     ] {
@@ -784,6 +782,7 @@ async fn a_public_route_says_nothing_of_a_path_that_leads_elsewhere() {
     }
     for path in [
         "/public/a%20b",
+        "/public/https%3A%2F%2Fa.test%2Fb",
         "/public/a.b/..c",
         "/public/.well-known/x;v=1",
         "/public/%25",
@@ -836,14 +835,19 @@ async fn an_answer_that_begins_a_session_is_stored_for_nobody() {
             format!("page {count}"),
         ))
     });
+    // A caller that has a token is one whatever cookies it keeps none of.
+    let token = [("authorization", "Bearer t")];
+    let first = get(&sidecar, "/b", &token).await;
+    let second = get(&sidecar, "/b", &token).await;
+    assert_eq!(first.body, second.body, "{}", status(&second));
     // Many callers have this cookie.
-    for wanted in ["page 1", "page 2"] {
+    for wanted in ["page 2", "page 3"] {
         let answer = get(&sidecar, "/a", &[("cookie", "lang=en")]).await;
         assert_eq!(&*answer.body, wanted.as_bytes(), "{}", status(&answer));
     }
     for _ in 0..2 {
         let own = get(&sidecar, "/a", &[("cookie", "lang=en; sid=s1")]).await;
-        assert_eq!(&*own.body, b"page 3", "{}", status(&own));
+        assert_eq!(&*own.body, b"page 4", "{}", status(&own));
     }
 }
 
@@ -872,4 +876,14 @@ async fn what_a_client_writes_for_no_token_is_no_name() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn two_hosts_are_no_host_with_a_comma() {
+    let (sidecar, _clock) = caching("public = true\n").await;
+    always(&sidecar, &[LONG]);
+    let two = [("host", "evil.test"), ("x-forwarded-host", "app.test")];
+    let first = get(&sidecar, "/a", &two).await;
+    let other = get(&sidecar, "/a", &[("host", "app.test,evil.test")]).await;
+    assert_ne!(other.body, first.body, "{}", status(&other));
 }

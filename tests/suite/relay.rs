@@ -410,7 +410,11 @@ async fn a_proxys_calls_over_http_2_wait_for_no_body_that_is_not_read() {
 
 #[tokio::test]
 async fn a_stop_does_not_wait_for_an_http_2_client_that_has_fallen_silent() {
-    let sidecar = Sidecar::start(&[("drain = \"5s\"", "drain = \"300s\"")]).await;
+    let sidecar = Sidecar::start(&[(
+        "drain = \"5s\"",
+        "drain = \"300s\"\nkeepalive_timeout = \"1h\"",
+    )])
+    .await;
     let (_stream, _) = granted(&sidecar).await;
     in_time("the stop", sidecar.running.stop()).await;
 }

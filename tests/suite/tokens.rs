@@ -94,6 +94,17 @@ async fn a_call_without_a_token_is_asked_for_none_unless_the_configuration_does(
     let (_file, line) = secret_file(SECRET);
     let sidecar = start(&line).await;
     sidecar.taken(&[], "u", "a").await;
+    let basic = [("authorization", "Basic dTpw")];
+    sidecar.taken(&basic, "u", "b").await;
+    // Some applications read a token there all the same.
+    for odd in ["JWT x.y.z", "Bearer\tx.y.z", "x.y.z"] {
+        let heard = sidecar.send(&[("authorization", odd)], "u", "c").await;
+        assert_eq!(
+            heard.header("tidegate-forwarded"),
+            "unverified_token",
+            "{odd}"
+        );
+    }
     let lines = format!("[identity]\nrequire = [\"jwt\"]\njwt = {{ {line} }}\n");
     let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, ("[identity]\n", &lines)]).await;
     let heard = sidecar.send(&[], "u", "a").await;

@@ -170,7 +170,7 @@ const fn is_of_caller(kind: Kind) -> bool {
 }
 
 /// Whether a credential's header holds one: a scheme alone is none (RFC 9110 §11.4).
-fn names_someone(name: &HeaderName, value: &[u8]) -> bool {
+pub(in crate::identity) fn names_someone(name: &HeaderName, value: &[u8]) -> bool {
     let value = value.trim_ascii();
     let is_scheme = *name == header::AUTHORIZATION && !value.contains(&b' ');
     let is_known = |scheme: &&str| value.eq_ignore_ascii_case(scheme.as_bytes());

@@ -21,6 +21,7 @@ mod reading;
 mod stored;
 
 pub use hash::CallerKeys;
+pub(super) use hash::names_someone;
 pub use reading::Reading;
 pub use stored::{cookie_line, named, shown_user};
 

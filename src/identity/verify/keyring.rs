@@ -1,6 +1,8 @@
 //! The keys that tokens are verified by, and which of them may be a token's.
 
-use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse};
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse,
+};
 use jsonwebtoken::{Algorithm, DecodingKey, Header};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -9,6 +11,8 @@ use serde_json::value::RawValue;
 const MAX_KEYS: usize = 256;
 /// Most keys that a token may be of: each costs a verification, and a token needn't say which.
 const MAX_TRIED: usize = 8;
+/// Letters of the shortest modulus that is taken, 2048 bits in base64url (RFC 7518 §3.3).
+const LEAST_MODULUS: usize = 256 * 8 / 6;
 
 /// A document that is no set of keys.
 #[derive(Debug, thiserror::Error)]
@@ -63,9 +67,11 @@ impl Keyring {
     /// Those of a key set's text that verify signatures; what isn't known of it is left out (RFC
     /// 7517 §5).
     ///
+    /// And how many keys it lists.
+    ///
     /// # Errors
-    /// It is no key set, or no key in it verifies signatures.
-    pub(super) fn of_set(text: &[u8], version: u64) -> Result<Self, KeySetError> {
+    /// It is no key set.
+    pub(super) fn of_set(text: &[u8], version: u64) -> Result<(Self, usize), serde_json::Error> {
         #[derive(Deserialize)]
         struct Set<'a> {
             #[serde(borrow)]
@@ -75,14 +81,12 @@ impl Keyring {
         let jwks = set.keys.iter().take(MAX_KEYS);
         let jwks = jwks.filter_map(|raw| serde_json::from_str::<Jwk>(raw.get()).ok());
         let (published, keys): (Vec<_>, Vec<_>) = jwks.filter_map(usable).unzip();
-        if keys.is_empty() {
-            return Err(KeySetError::NoKeys(set.keys.len()));
-        }
-        Ok(Self {
+        let ring = Self {
             version,
             published,
             keys,
-        })
+        };
+        Ok((ring, set.keys.len()))
     }
 
     /// Whether the keys are the same.
@@ -115,7 +119,15 @@ impl Keyring {
 
 /// A key that verifies signatures. A symmetric one never does: what is published is no secret.
 fn usable(jwk: Jwk) -> Option<(PublishedKey, DecodingKey)> {
-    if matches!(jwk.algorithm, AlgorithmParameters::OctetKey(_)) {
+    let is_known = match &jwk.algorithm {
+        AlgorithmParameters::RSA(key) => key.n.len() >= LEAST_MODULUS,
+        AlgorithmParameters::EllipticCurve(key) => {
+            matches!(key.curve, EllipticCurve::P256 | EllipticCurve::P384)
+        }
+        AlgorithmParameters::OctetKeyPair(key) => key.curve == EllipticCurve::Ed25519,
+        _ => false,
+    };
+    if !is_known {
         return None;
     }
     let common = &jwk.common;

@@ -213,22 +213,49 @@ fn a_key_is_found_by_its_name_and_its_use() {
 }
 
 #[test]
-fn a_document_without_a_key_for_signatures_changes_nothing() {
+fn a_document_that_is_no_key_set_changes_nothing_and_one_without_keys_withdraws_them() {
     let issuer = Issuer::new();
     let verifier = by_set(&set_of(&[issuer.jwk("")]));
+    let told = |document: &str| {
+        verifier
+            .renew_keys(document.as_bytes())
+            .unwrap_err()
+            .to_string()
+    };
     for (document, wanted) in [
         ("<html>", "it is no JSON Web Key Set: "),
         ("{}", "it is no JSON Web Key Set: missing field `keys`"),
-        ("{\"keys\":[]}", "of its 0 keys none verifies signatures"),
-        (
-            "{\"keys\":[{\"kty\":\"oct\",\"k\":\"c2VjcmV0\"}]}",
-            "of its 1 keys none verifies signatures",
-        ),
     ] {
-        let error = verifier.renew_keys(document.as_bytes()).unwrap_err();
-        assert!(error.to_string().starts_with(wanted), "{error}");
+        assert!(told(document).starts_with(wanted), "{}", told(document));
     }
-    assert!(verifies(&verifier, &issuer.sign("{\"alg\":\"ES256\"}")));
+    let token = issuer.sign("{\"alg\":\"ES256\"}");
+    assert!(verifies(&verifier, &token));
+    let short = "{\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"AQAB\"}";
+    let other_curve = issuer.jwk("").replace("P-256", "P-521");
+    for (document, keys) in [
+        ("{\"keys\":[]}".to_owned(), 0),
+        (set_of(&["{\"kty\":\"oct\",\"k\":\"c2VjcmV0\"}".into()]), 1),
+        (set_of(&[short.into(), other_curve]), 2),
+    ] {
+        let error = told(&document);
+        let wanted = format!("of its {keys} keys none verifies signatures");
+        assert!(error.starts_with(&wanted), "{error}");
+        assert_eq!(verifier.count_keys(), 0);
+    }
+    assert!(!verifies(&verifier, &token));
+}
+
+#[test]
+fn what_the_claims_hold_says_nothing_of_the_signature() {
+    let verifier = TokenVerifier::by_secret(b"secret").unwrap();
+    for claims in [
+        "{\"sub\":{\"a\":1}}",
+        "{\"sub\":[1],\"exp\":\"soon\"}",
+        "{\"exp\":1,\"exp\":2}",
+    ] {
+        let token = by_hmac(ring::hmac::HMAC_SHA256, "HS256", b"secret", claims);
+        assert!(verifies(&verifier, &token), "{claims}");
+    }
 }
 
 #[tokio::test]
