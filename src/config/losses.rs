@@ -24,6 +24,7 @@ pub(super) fn notes(config: &Config) -> Vec<Note> {
     );
     out.extend(unlisted(config));
     out.extend(origins(config));
+    out.extend(without_token(config));
     out.extend(connections::notes(config));
     // A rule that stands twice says the same twice.
     let mut told: Vec<Note> = Vec::new();
@@ -58,6 +59,22 @@ fn impatient(config: &Config, group: &Group) -> Option<Note> {
              more than {needed:?} is needed",
             group.name
         ))
+    })
+}
+
+/// Tokens are verified, and none is asked for.
+fn without_token(config: &Config) -> Option<Note> {
+    let identity = &config.identity;
+    let asks = identity
+        .require
+        .iter()
+        .any(|any| any.as_slice() == [Need::Jwt]);
+    (identity.jwt.is_some() && !asks).then(|| {
+        quiet(
+            "identity.jwt verifies the tokens that calls have; a call without one is answered too. \
+             identity.require = [\"jwt\"] forwards it"
+                .to_owned(),
+        )
     })
 }
 

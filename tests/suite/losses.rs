@@ -658,3 +658,26 @@ fn a_write_whose_drains_meet_no_group_is_not_said_to_wait() {
         "{found}"
     );
 }
+
+#[test]
+fn tokens_that_are_verified_and_not_asked_for_are_told() {
+    let told =
+        "identity.jwt verifies the tokens that calls have; a call without one is answered too";
+    let jwt = "jwt = { jwks_url = \"http://127.0.0.1:9/keys\" }\n";
+    has(&said(&["[identity]\n", jwt]), "note", told);
+    lacks(&said(&["[identity]\nrequire = [\"jwt\"]\n", jwt]), told);
+    lacks(&said(&[]), told);
+}
+
+/// Tags are the same in any letters.
+#[test]
+fn a_tag_in_other_letters_is_made_old_all_the_same() {
+    let cache = |tag: &str| format!("[[cache]]\npath = \"/p\"\nttl = \"1m\"\ntags = [\"{tag}\"]\n");
+    let old = "no batch and no [[write]] makes its tag";
+    has(
+        &said(&[BATCH, EVENT, &cache("other:{user}")]),
+        "WARNING",
+        old,
+    );
+    lacks(&said(&[BATCH, EVENT, &cache("T:{user}")]), old);
+}
