@@ -44,8 +44,8 @@ fn named_keys(identity: &Identity, caller: &Caller<'_>) -> Result<Keys, Box<Resp
         )));
     }
     let keys = identity.keys(caller, None);
-    // P8: an Origin or a CSRF token says nothing of who calls.
-    if keys.nameless {
+    // P8: an Origin or a CSRF token says nothing of who calls, nor does what many callers have.
+    if keys.nameless || !identity.has_own_name(caller) {
         let text = "only a caller with a token, a session or a key has anything of its own";
         return Err(Box::new(reply::problem(
             StatusCode::UNAUTHORIZED,

@@ -2,8 +2,11 @@
 
 use super::caller::Caller;
 use super::settings::{Forbid, Need, Part, Selection};
-use super::{Identity, Kind, is_unsafe, lists};
+use super::{Identity, Kind, is_unsafe, keys, lists};
 use http::{HeaderName, HeaderValue, header};
+
+/// Least length of a cookie's value that hardly two callers have, bytes.
+const LEAST_SESSION: usize = 16;
 
 /// Why Tidegate may not answer a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -256,6 +259,29 @@ impl Identity {
                     .settings
                     .selection
                     .counts(&Part::Header(header::AUTHORIZATION)))
+    }
+
+    /// Whether something tells of this caller that hardly another one has: a credential in a header,
+    /// what the configuration names, a cookie that is a credential by its name or has a value of 16
+    /// bytes and more. One such as `lang=en` is many callers'.
+    #[must_use]
+    pub fn has_own_name(&self, caller: &Caller<'_>) -> bool {
+        let selection = &self.settings.selection;
+        let is_key = |(name, value): (&HeaderName, &HeaderValue)| {
+            selection.header(name) == Kind::Principal && keys::names_someone(name, value.as_bytes())
+        };
+        let is_own = |(name, value): (&str, &str)| {
+            let tells = matches!(selection.cookie(name), Kind::Principal | Kind::Rolling);
+            let is_named = || selection.cookies.iter().any(|(known, _)| **known == *name);
+            tells
+                && (!selection.by_default
+                    || is_named()
+                    || lists::may_be_a_credential(name)
+                    || value.len() >= LEAST_SESSION)
+        };
+        !selection.named.is_empty()
+            || caller.parts.headers.iter().any(is_key)
+            || caller.cookies().any(is_own)
     }
 
     /// Whether a call has a token or a key that enters no key of its caller's, since the

@@ -157,7 +157,7 @@ async fn nobody_without_a_credential_is_shown_anything() {
     let sidecar = Sidecar::start(&[PREVIEW, BY_LISTS]).await;
     // What a page, a front or anybody may send beside a credential is none.
     let origin = format!("http://{}", sidecar.running.address);
-    let nothing: [&[(&str, &str)]; 10] = [
+    let nothing: [&[(&str, &str)]; 13] = [
         &[],
         &[("origin", &origin)],
         &[("x-csrf-token", "t")],
@@ -172,6 +172,10 @@ async fn nobody_without_a_credential_is_shown_anything() {
         &[("x-org-id", "acme"), ("x-user-id", "u")],
         &[("authorization", "")],
         &[("cookie", "")],
+        // What many callers have.
+        &[("cookie", "lang=en; theme=dark; tz=Europe/Berlin")],
+        &[("cookie", "lang=en"), ("authorization", "Bearer undefined")],
+        &[("x-api-key", "null")],
         &[
             ("user-agent", "x"),
             ("accept", "x"),
@@ -197,6 +201,16 @@ async fn nobody_without_a_credential_is_shown_anything() {
                 "{path} {headers:?}"
             );
         }
+    }
+    for cookie in [
+        "sid=1",
+        "lang=en; u=0123456789abcdef",
+        "lang=en; JSESSIONID=7",
+    ] {
+        let looked = sidecar
+            .call(Method::GET, "/preview?userId=u", &[("cookie", cookie)], "")
+            .await;
+        assert_eq!(looked.status, StatusCode::OK, "{cookie}: {looked:?}");
     }
     let refused = sidecar
         .call(
