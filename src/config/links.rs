@@ -346,10 +346,18 @@ fn may_meet(one: &Template, other: &Template) -> bool {
 /// Whether these tags, and those of events that may make one of them old, name the user whose read
 /// or event it is: what touches the read then lies under its reader's name.
 fn are_of_own_user(groups: &[Group], tags: &[Template]) -> bool {
-    let is_met = |one: &&Template| tags.iter().any(|tag| may_meet(one, tag));
-    let makers = groups.iter().flat_map(|group| &group.invalidates);
-    let mut all = tags.iter().chain(makers.filter(is_met));
-    !tags.is_empty() && all.all(|tag| tag.uses(Source::User))
+    // The same words, and then the user and nothing else that may stand for it.
+    let words = |tag: &Template| {
+        let (_, rest) = tag.source().split_once('{')?;
+        rest.starts_with("user}").then(|| literal_start(tag))
+    };
+    let mut makers = groups.iter().flat_map(|group| &group.invalidates);
+    !tags.is_empty()
+        && tags.iter().all(|tag| words(tag).is_some())
+        && makers.all(|maker| {
+            let mut met = tags.iter().filter(|tag| may_meet(maker, tag));
+            met.all(|tag| words(maker) == words(tag))
+        })
 }
 
 /// The groups whose events make one of these tags old for certain: one of their tags begins with

@@ -262,8 +262,9 @@ impl Identity {
     }
 
     /// Whether something tells of this caller that hardly another one has: a credential in a header,
-    /// what the configuration names, a cookie that is a credential by its name or has a value of 16
-    /// bytes and more. One such as `lang=en` is many callers'.
+    /// what the configuration names, a cookie that is a credential by its name or has a value that
+    /// looks drawn: 16 bytes and more with a digit, without a slash or an escape. One such as `lang=en`
+    /// is many callers'.
     #[must_use]
     pub fn has_own_name(&self, caller: &Caller<'_>) -> bool {
         let selection = &self.settings.selection;
@@ -273,13 +274,25 @@ impl Identity {
         let is_own = |(name, value): (&str, &str)| {
             let tells = matches!(selection.cookie(name), Kind::Principal | Kind::Rolling);
             let is_named = || selection.cookies.iter().any(|(known, _)| **known == *name);
+            let is_drawn = || {
+                value.len() >= LEAST_SESSION
+                    && value.bytes().any(|byte| byte.is_ascii_digit())
+                    && !value.contains(['/', '%'])
+            };
             tells
+                && !keys::is_placeholder(value.as_bytes())
                 && (!selection.by_default
                     || is_named()
                     || lists::may_be_a_credential(name)
-                    || value.len() >= LEAST_SESSION)
+                    || is_drawn())
         };
-        !selection.named.is_empty()
+        let is_given = |part: &Part| match part {
+            Part::Query(name) => caller
+                .query(name)
+                .is_some_and(|value| !keys::is_placeholder(value.as_bytes())),
+            _ => false,
+        };
+        selection.named.iter().any(is_given)
             || caller.parts.headers.iter().any(is_key)
             || caller.cookies().any(is_own)
     }

@@ -307,14 +307,19 @@ impl Identity {
     }
 
     /// Whether an answer to a call with these headers sets a cookie that tells who calls, of a name
-    /// that the call had none of, where nothing but cookies told who called.
+    /// that the call had none of, where no token told who called: a key or a password may be many
+    /// callers'.
     #[must_use]
     pub fn begins_session(&self, asked: &HeaderMap, answer: &HeaderMap) -> bool {
         let selection = &self.settings.selection;
-        let names = |(name, value): (&HeaderName, &HeaderValue)| {
-            selection.header(name) == Kind::Principal && keys::names_someone(name, value.as_bytes())
+        let is_token = |value: &HeaderValue| {
+            let scheme = value.as_bytes().get(..b"Bearer ".len());
+            scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "))
+                && keys::names_someone(&header::AUTHORIZATION, value.as_bytes())
         };
-        if asked.iter().any(names) {
+        if selection.header(&header::AUTHORIZATION) == Kind::Principal
+            && asked.get(header::AUTHORIZATION).is_some_and(is_token)
+        {
             return false;
         }
         let mut set = self.sessions(answer.get_all(header::SET_COOKIE).iter());

@@ -158,7 +158,7 @@ impl Read {
         {
             return Err("long-target");
         }
-        if route.public && key::is_odd(parts.uri.path()) {
+        if route.public && key::is_odd(parts.uri.path(), &route.path) {
             return Err("odd-path");
         }
         if !route.public && self.identity.has_unlisted_key(caller) {
@@ -226,7 +226,8 @@ impl Read {
         let (asker, waiting) = self.asker(caller, &keys, params, &groups);
         // An event about another user, or one that touches a tag which isn't of one user, lies
         // under its own name.
-        let writes_for_others = !route.of_own_user || asker.user != about;
+        // What comes over its own address touches it whomever it names.
+        let writes_for_others = !route.of_own_user || !around.is_empty() || asker.user != about;
         let user = asker.user.filter(|_| !writes_for_others || asker.joins);
         let asker = Asker { user, ..asker };
         Reader {

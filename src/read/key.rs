@@ -1,7 +1,7 @@
 //! The URI of a read's key: what was asked for, as the application may understand it.
 
 use crate::peer::Peer;
-use crate::route::CacheRoute;
+use crate::route::{CacheRoute, Pattern};
 use crate::upstream::headers::told_beside;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Uri, header};
@@ -35,14 +35,15 @@ fn add_field(uri: &mut String, name: &str, value: &[u8]) {
     uri.push_str(&format!(" {name}=\"{}\"", value.escape_ascii()));
 }
 
-/// Whether some applications read another path out of it: one with segments that climb, by slashes
-/// and dots that are escaped, or backslashes. What is declared of this path is no word on that one.
-pub(super) fn is_odd(path: &str) -> bool {
+/// Whether some applications read another path out of it, by slashes and dots that are escaped, or
+/// backslashes: one that climbs, or that the rule isn't of. What is declared of this path is no word
+/// on that one.
+pub(super) fn is_odd(path: &str, rule: &Pattern) -> bool {
     if !path.contains(['%', '\\', ';']) && !path.contains("/.") {
         return false;
     }
     // Some read an escape of an escape, too.
-    let mut path = path.to_ascii_lowercase().replace("%25", "%");
+    let mut read = path.to_ascii_lowercase().replace("%25", "%");
     for (escape, letter) in [
         ("%2e", "."),
         ("%2f", "/"),
@@ -50,12 +51,13 @@ pub(super) fn is_odd(path: &str) -> bool {
         ("%3b", ";"),
         ("\\", "/"),
     ] {
-        path = path.replace(escape, letter);
+        read = read.replace(escape, letter);
     }
-    path.split('/').any(|segment| {
+    let climbs = read.split('/').any(|segment| {
         let name = segment.split(';').next().unwrap_or_default();
         name == "." || name == ".."
-    })
+    });
+    climbs || rule.matches(&read, true).is_none()
 }
 
 /// Fields by which applications and their frameworks learn, instead of from the target and Host,

@@ -2,9 +2,11 @@
 //! through real sockets.
 
 use crate::caching::{always, caching, get, respond, status};
+use crate::support::Sidecar;
 use crate::support::upstream::hang_up;
 use http::{Method, StatusCode};
 use std::time::Duration;
+use tidegate::clock::Clock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -886,4 +888,40 @@ async fn two_hosts_are_no_host_with_a_comma() {
     let first = get(&sidecar, "/a", &two).await;
     let other = get(&sidecar, "/a", &[("host", "app.test,evil.test")]).await;
     assert_ne!(other.body, first.body, "{}", status(&other));
+}
+
+#[tokio::test]
+async fn a_named_segment_is_no_word_on_what_lies_below_it() {
+    let rule = "[[cache]]\npath = \"/users/{id}\"\npublic = true\nttl = \"60s\"\n";
+    let text = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[upstream]\nurl = \
+         \"http://UPSTREAM\"\n[journal]\ndurability = \"none\"\n{rule}"
+    );
+    let sidecar = Sidecar::with(&text, Clock::default()).await;
+    always(&sidecar, &[]);
+    for (path, wanted) in [
+        ("/users/7", "hit"),
+        ("/users/a%20b", "hit"),
+        ("/users/7%2fsecrets", "odd-path"),
+        ("/users/7%5Csecrets", "odd-path"),
+        ("/users/7%252fsecrets", "odd-path"),
+    ] {
+        get(&sidecar, path, &[]).await;
+        let read = get(&sidecar, path, &[]).await;
+        assert!(status(&read).contains(wanted), "{path}: {}", status(&read));
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_all_share_makes_no_session_of_a_new_callers_answer() {
+    let (sidecar, _clock) = caching("ttl = \"60s\"\nforce = true\n").await;
+    always(&sidecar, &[("set-cookie", "sid=1; Path=/")]);
+    for shared in [
+        ("x-api-key", "app"),
+        ("authorization", "Basic c3RhZ2luZw=="),
+    ] {
+        let first = get(&sidecar, "/a", &[shared]).await;
+        let second = get(&sidecar, "/a", &[shared]).await;
+        assert_ne!(first.body, second.body, "{shared:?}: {}", status(&second));
+    }
 }

@@ -157,7 +157,7 @@ async fn nobody_without_a_credential_is_shown_anything() {
     let sidecar = Sidecar::start(&[PREVIEW, BY_LISTS]).await;
     // What a page, a front or anybody may send beside a credential is none.
     let origin = format!("http://{}", sidecar.running.address);
-    let nothing: [&[(&str, &str)]; 13] = [
+    let nothing: [&[(&str, &str)]; 15] = [
         &[],
         &[("origin", &origin)],
         &[("x-csrf-token", "t")],
@@ -176,6 +176,8 @@ async fn nobody_without_a_credential_is_shown_anything() {
         &[("cookie", "lang=en; theme=dark; tz=Europe/Berlin")],
         &[("cookie", "lang=en"), ("authorization", "Bearer undefined")],
         &[("x-api-key", "null")],
+        &[("cookie", "lang=en; session=; sid=null; tz=America/New_York")],
+        &[("cookie", "lang=en; tz=America%2FNew_York")],
         &[
             ("user-agent", "x"),
             ("accept", "x"),

@@ -258,7 +258,7 @@ async fn an_administrators_read_of_a_user_is_tagged_as_that_users() {
 async fn a_read_waits_for_what_touches_it_wherever_that_lies() {
     let invalidates = "invalidates = [\"progress:{user}\"]\nfallback";
     let tags = "tags = [\"progress:{user}\"]";
-    let cases: [(&str, &[(&str, &str)], &str, &str); 3] = [
+    let cases: [(&str, &[(&str, &str)], &str, &str); 5] = [
         // The event's path is the read's but for a slash, which an address of a resource has not.
         (
             "/event",
@@ -275,6 +275,22 @@ async fn a_read_waits_for_what_touches_it_wherever_that_lies() {
             )],
             "/progress?userId=l",
             "another user",
+        ),
+        // Its address is the read's, and it is another user's.
+        (
+            "/event",
+            &[("\"/progress\"", "\"/event\"")],
+            "/event?userId=teacher",
+            "another user on its own address",
+        ),
+        (
+            "/event",
+            &[(
+                invalidates,
+                "invalidates = [\"progress:{event.lessonId|user}\"]\nfallback",
+            )],
+            "/progress?userId=l",
+            "an alternative",
         ),
         (
             "/event",

@@ -186,7 +186,7 @@ pub(in crate::identity) fn names_someone(name: &HeaderName, value: &[u8]) -> boo
 }
 
 /// Nothing, or what a client writes for a variable of its own that nothing is in.
-fn is_placeholder(value: &[u8]) -> bool {
+pub(in crate::identity) fn is_placeholder(value: &[u8]) -> bool {
     let value = value.trim_ascii();
     let quoted = value
         .strip_prefix(b"\"")

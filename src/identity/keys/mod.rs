@@ -21,7 +21,7 @@ mod reading;
 mod stored;
 
 pub use hash::CallerKeys;
-pub(super) use hash::names_someone;
+pub(super) use hash::{is_placeholder, names_someone};
 pub use reading::Reading;
 pub use stored::{cookie_line, named, shown_user};
 
