@@ -66,12 +66,8 @@ impl KeyFetcher {
     }
 
     async fn ask(&self) -> Result<(), String> {
-        let mut request = Request::get(self.url.clone())
-            .header(header::ACCEPT, "application/jwk-set+json, application/json");
-        if let Some(host) = self.url.authority() {
-            request = request.header(header::HOST, host.as_str());
-        }
-        let request = request
+        let request = Request::get(self.url.clone())
+            .header(header::ACCEPT, "application/jwk-set+json, application/json")
             .body(Body::default())
             .map_err(|error| error.to_string())?;
         let answer = self.upstream.send(request).await;

@@ -2,6 +2,7 @@
 //! changed while the process runs.
 
 use crate::admin::LogFilter;
+use crate::demo::Style;
 use crate::logging::Format;
 use parking_lot::Mutex;
 use std::io::IsTerminal as _;
@@ -50,13 +51,11 @@ pub(super) fn format_of_stderr() -> Format {
 pub(super) fn begin(format: Format, level: &str) -> Arc<dyn LogFilter> {
     let named = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
     let parsed = (!named.is_empty()).then(|| EnvFilter::try_new(&named));
-    let wrong = parsed
-        .as_ref()
-        .and_then(|parsed| parsed.as_ref().err())
-        .map(ToString::to_string);
-    let filter = parsed
-        .and_then(Result::ok)
-        .unwrap_or_else(|| EnvFilter::new(default_filter(level)));
+    let (filter, wrong) = match parsed.transpose() {
+        Ok(filter) => (filter, None),
+        Err(error) => (None, Some(error)),
+    };
+    let filter = filter.unwrap_or_else(|| EnvFilter::new(default_filter(level)));
     let at_start = filter.to_string();
     // Errors of the log itself would go to stderr, which may be what has failed.
     let layers = tracing_subscriber::fmt()
@@ -71,7 +70,9 @@ pub(super) fn begin(format: Format, level: &str) -> Arc<dyn LogFilter> {
             Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()))
         }
         Format::Text => {
-            let layers = layers.with_ansi(has_colours()).with_filter_reloading();
+            let style = Style::of_output(std::io::stderr().is_terminal());
+            let has_colours = style == Style::Terminal;
+            let layers = layers.with_ansi(has_colours).with_filter_reloading();
             let handle = layers.reload_handle();
             layers.init();
             Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()))
@@ -80,7 +81,7 @@ pub(super) fn begin(format: Format, level: &str) -> Arc<dyn LogFilter> {
     if let Some(error) = wrong {
         tracing::error!(
             found = named,
-            error,
+            %error,
             "RUST_LOG is left out; allowed are directives such as warn,tidegate=debug"
         );
     }
@@ -89,12 +90,6 @@ pub(super) fn begin(format: Format, level: &str) -> Arc<dyn LogFilter> {
         at_start,
         replace,
     })
-}
-
-/// <https://no-color.org>.
-fn has_colours() -> bool {
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    std::io::stderr().is_terminal() && !refused
 }
 
 fn default_filter(level: &str) -> String {

@@ -23,6 +23,7 @@ pub use arrangement::Arrangement;
 pub use learners::rhythm::Rhythm;
 pub use report::numbers::{grouped, micros};
 pub use report::run::Run;
+pub(crate) use report::style::Style;
 pub use report::{Figures, Report};
 
 use serde_json::Value;

@@ -205,12 +205,7 @@ impl Stage {
     async fn watch(&mut self, began: Instant) -> bool {
         let end = tokio::time::sleep(self.scene.run.duration);
         tokio::pin!(end);
-        let (no_color, term) = (std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
-        let style = Style::of(
-            std::io::stdout().is_terminal(),
-            no_color.as_deref(),
-            term.as_deref(),
-        );
+        let style = Style::of_output(std::io::stdout().is_terminal());
         let period = if style == Style::Terminal {
             REDRAW
         } else {

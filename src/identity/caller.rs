@@ -199,11 +199,7 @@ impl<'a> Caller<'a> {
     /// Its Authorization is a name and a password (RFC 7617).
     pub(super) fn has_basic_authorization(&self) -> bool {
         let mut lines = self.parts.headers.get_all(header::AUTHORIZATION).iter();
-        let is_basic = |line: &HeaderValue| {
-            let scheme = line.as_bytes().get(..b"Basic ".len());
-            scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "))
-        };
-        lines.all(is_basic)
+        lines.all(|line| behind_scheme(line.as_bytes(), b"Basic ").is_some())
     }
 
     /// What may be read as a token in a part: each of its values, and of Authorization those of the
@@ -406,11 +402,17 @@ fn percent_decoded(text: &str) -> Cow<'_, str> {
 
 /// The Bearer scheme, one space, and a token without white space or a list's comma.
 fn is_bearer(line: &[u8]) -> bool {
-    let Some((scheme, token)) = line.split_at_checked(b"Bearer ".len()) else {
-        return false;
+    // All of it is looked at, many bytes at once.
+    let is_odd = |token: &[u8]| {
+        token.iter().fold(false, |odd, byte| {
+            odd | !byte.is_ascii_graphic() | (*byte == b',')
+        })
     };
-    scheme.eq_ignore_ascii_case(b"bearer ")
-        && !token.is_empty()
-        // All of it is looked at, many bytes at once.
-        && !token.iter().fold(false, |odd, byte| odd | !byte.is_ascii_graphic() | (*byte == b','))
+    behind_scheme(line, b"Bearer ").is_some_and(|token| !token.is_empty() && !is_odd(token))
+}
+
+/// What stands behind a scheme and its one space, in letters of any case.
+pub(super) fn behind_scheme<'l>(line: &'l [u8], scheme: &[u8]) -> Option<&'l [u8]> {
+    let (found, rest) = line.split_at_checked(scheme.len())?;
+    found.eq_ignore_ascii_case(scheme).then_some(rest)
 }

@@ -311,29 +311,24 @@ impl Identity {
     /// callers'.
     #[must_use]
     pub fn begins_session(&self, asked: &HeaderMap, answer: &HeaderMap) -> bool {
-        let selection = &self.settings.selection;
-        let is_token = |value: &HeaderValue| {
-            let scheme = value.as_bytes().get(..b"Bearer ".len());
-            scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "))
-                && keys::names_someone(&header::AUTHORIZATION, value.as_bytes())
+        let is_token = |line: &HeaderValue| {
+            caller::behind_scheme(line.as_bytes(), b"Bearer ")
+                .is_some_and(|token| !keys::is_placeholder(token))
         };
-        if selection.header(&header::AUTHORIZATION) == Kind::Principal
-            && asked.get(header::AUTHORIZATION).is_some_and(is_token)
-        {
-            return false;
-        }
+        let has_token = || {
+            let counts = self.settings.selection.header(&header::AUTHORIZATION);
+            counts == Kind::Principal && asked.get(header::AUTHORIZATION).is_some_and(is_token)
+        };
+        let has_sent = |name: &str| {
+            let lines = asked.get_all(header::COOKIE).iter();
+            let mut pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+            pairs.any(|pair| {
+                let sent = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+                sent.trim_ascii() == name.as_bytes()
+            })
+        };
         let mut set = self.sessions(answer.get_all(header::SET_COOKIE).iter());
-        let lines = || asked.get_all(header::COOKIE).iter();
-        let sent = || lines().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-        let name_of = |pair: &'_ [u8]| {
-            let end = pair.iter().position(|byte| *byte == b'=');
-            pair.get(..end.unwrap_or(pair.len()))
-                .map(<[u8]>::trim_ascii)
-                .map(<[u8]>::to_vec)
-        };
-        set.any(|(name, _)| {
-            !sent().any(|pair| name_of(pair).is_some_and(|sent| sent == name.as_bytes()))
-        })
+        set.any(|(name, _)| !has_sent(name)) && !has_token()
     }
 
     /// Whether a call had a cookie that may be renewed: one of its context, or one that rolls and

@@ -55,11 +55,6 @@ async fn send(sidecar: &Sidecar, ids: &[&str]) {
     sidecar.flush().await;
 }
 
-fn paths(sidecar: &Sidecar) -> Vec<String> {
-    let seen = sidecar.upstream.seen();
-    seen.into_iter().map(|seen| seen.path).collect()
-}
-
 #[tokio::test]
 async fn what_a_packed_answer_says_of_each_event_counts() {
     let lists =
@@ -91,7 +86,7 @@ async fn what_a_packed_answer_says_of_each_event_counts() {
         send(&sidecar, &["a", "b"]).await;
         let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
         assert_eq!((ledger.accepted, ledger.dead), (1, 1), "{coding}");
-        assert_eq!(paths(&sidecar), ["/batch"], "{coding}");
+        assert_eq!(sidecar.upstream.paths(), ["/batch"], "{coding}");
     }
 }
 
@@ -130,7 +125,7 @@ async fn a_packed_no_or_page_is_no_success_and_a_packed_refusal_names_its_event(
             sidecar.until(|ledger| ledger.pending == 0).await.accepted,
             1
         );
-        assert_eq!(paths(&sidecar), ["/batch", "/event", "/event"]);
+        assert_eq!(sidecar.upstream.paths(), ["/batch", "/event", "/event"]);
     }
     let sidecar = Sidecar::start(&[]).await;
     let named = json!({ "invalid": [{ "id": "b" }] }).to_string();
@@ -178,7 +173,11 @@ async fn a_success_that_cannot_be_read_is_asked_of_the_single_calls_and_theirs_a
         send(&sidecar, &["a", "b"]).await;
         let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
         assert_eq!((ledger.accepted, ledger.dead), (2, 0), "{what}");
-        assert_eq!(paths(&sidecar), ["/batch", "/event", "/event"], "{what}");
+        assert_eq!(
+            sidecar.upstream.paths(),
+            ["/batch", "/event", "/event"],
+            "{what}"
+        );
     }
 }
 

@@ -575,12 +575,7 @@ async fn a_declared_write_on_an_event_routes_path_goes_after_the_callers_events(
         )
         .await;
     assert_eq!(found.status.as_u16(), 200);
-    let paths: Vec<_> = sidecar
-        .upstream
-        .seen()
-        .into_iter()
-        .map(|seen| seen.path)
-        .collect();
+    let paths = sidecar.upstream.paths();
     assert_eq!(paths, ["/batch", "/event"]);
     sidecar.running.stop().await;
 }

@@ -307,12 +307,7 @@ async fn a_read_waits_for_what_touches_it_wherever_that_lies() {
             .await;
         assert_eq!(taken.status, StatusCode::ACCEPTED, "{name}: {taken:?}");
         sidecar.call(Method::GET, get, &token, "").await;
-        let paths: Vec<_> = sidecar
-            .upstream
-            .seen()
-            .into_iter()
-            .map(|seen| seen.path)
-            .collect();
+        let paths = sidecar.upstream.paths();
         assert_eq!(paths, ["/batch", get], "{name}");
     }
 }

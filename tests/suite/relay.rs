@@ -1,5 +1,6 @@
 //! P11: what matches no rule passes through with its semantics unchanged.
 
+use crate::support::fronts::frame;
 use crate::support::upstream::answer;
 use crate::support::{Sidecar, in_time};
 use bytes::Bytes;
@@ -357,10 +358,15 @@ async fn http_2_with_prior_knowledge_is_spoken() {
 /// Opens HTTP/2 by hand; what the server grants, until it has granted something to the connection:
 /// bytes of the connection, bytes of each stream, and streams.
 async fn granted(sidecar: &Sidecar) -> (TcpStream, [u64; 3]) {
+    const SETTINGS: u8 = 4;
+    const WINDOW_UPDATE: u8 = 8;
     const DEFAULT_WINDOW: u64 = 65_535;
     let mut stream = TcpStream::connect(sidecar.running.address).await.unwrap();
-    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-    let hello = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings].concat();
+    let hello = [
+        &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
+        &frame(SETTINGS, 0, &[]),
+    ]
+    .concat();
     stream.write_all(&hello).await.unwrap();
     let mut granted = [DEFAULT_WINDOW, DEFAULT_WINDOW, 0];
     let number = |bytes: &[u8]| {
@@ -374,8 +380,8 @@ async fn granted(sidecar: &Sidecar) -> (TcpStream, [u64; 3]) {
         let mut payload = vec![0; usize::try_from(number(&head[..3])).unwrap()];
         stream.read_exact(&mut payload).await.unwrap();
         match (head[3], number(&head[5..])) {
-            // SETTINGS, without its acknowledgement.
-            (4, 0) if head[4] == 0 => {
+            // Without its acknowledgement.
+            (SETTINGS, 0) if head[4] == 0 => {
                 for setting in payload.chunks(6) {
                     match number(&setting[..2]) {
                         3 => granted[2] = number(&setting[2..]),
@@ -384,8 +390,8 @@ async fn granted(sidecar: &Sidecar) -> (TcpStream, [u64; 3]) {
                     }
                 }
             }
-            // WINDOW_UPDATE of the connection.
-            (8, 0) => {
+            // Of the connection.
+            (WINDOW_UPDATE, 0) => {
                 granted[0] += number(&payload);
                 return (stream, granted);
             }

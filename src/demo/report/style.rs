@@ -12,6 +12,13 @@ pub enum Style {
 }
 
 impl Style {
+    /// Of an output of this process that is a terminal or none.
+    #[must_use]
+    pub fn of_output(terminal: bool) -> Self {
+        let (no_color, term) = (std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
+        Self::of(terminal, no_color.as_deref(), term.as_deref())
+    }
+
     /// Of an output that is a terminal or none, with the values of `NO_COLOR`
     /// (<https://no-color.org>: anything but nothing says no) and `TERM`.
     #[must_use]

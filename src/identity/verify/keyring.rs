@@ -1,8 +1,6 @@
 //! The keys that tokens are verified by, and which of them may be a token's.
 
-use jsonwebtoken::jwk::{
-    AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse,
-};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Header};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -28,12 +26,11 @@ pub enum KeySetError {
     NoKeys(usize),
 }
 
-/// A key, as tokens name it.
-#[derive(PartialEq, Eq)]
-struct PublishedKey {
-    jwk: Jwk,
-    /// What it is named by.
-    name: Option<String>,
+/// A key, and which tokens may be of it.
+struct Key {
+    key: DecodingKey,
+    /// As it was published; `None`: a secret.
+    jwk: Option<Jwk>,
     /// It is for this algorithm only.
     only: Option<Algorithm>,
 }
@@ -42,8 +39,7 @@ struct PublishedKey {
 pub(super) struct Keyring {
     /// Another number for other keys; at least 1.
     pub(super) version: u64,
-    published: Vec<PublishedKey>,
-    keys: Vec<DecodingKey>,
+    keys: Vec<Key>,
 }
 
 impl Keyring {
@@ -51,13 +47,17 @@ impl Keyring {
     pub(super) const fn none() -> Self {
         Self {
             version: 1,
-            published: Vec::new(),
             keys: Vec::new(),
         }
     }
 
     /// One secret, which no document publishes.
-    pub(super) fn of_secret(secret: DecodingKey) -> Self {
+    pub(super) fn of_secret(key: DecodingKey) -> Self {
+        let secret = Key {
+            key,
+            jwk: None,
+            only: None,
+        };
         Self {
             keys: vec![secret],
             ..Self::none()
@@ -80,18 +80,14 @@ impl Keyring {
         let set: Set<'_> = serde_json::from_slice(text)?;
         let jwks = set.keys.iter().take(MAX_KEYS);
         let jwks = jwks.filter_map(|raw| serde_json::from_str::<Jwk>(raw.get()).ok());
-        let (published, keys): (Vec<_>, Vec<_>) = jwks.filter_map(usable).unzip();
-        let ring = Self {
-            version,
-            published,
-            keys,
-        };
-        Ok((ring, set.keys.len()))
+        let keys = jwks.filter_map(usable).collect();
+        Ok((Self { version, keys }, set.keys.len()))
     }
 
-    /// Whether the keys are the same.
+    /// Whether the published keys are the same.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.published == other.published
+        let [own, others] = [self, other].map(|ring| ring.keys.iter().map(|key| &key.jwk));
+        own.eq(others)
     }
 
     /// How many there are.
@@ -102,23 +98,24 @@ impl Keyring {
     /// The keys that a token with this header may be of: of its algorithm's family, and with the
     /// name that it says, or without one.
     pub(super) fn find<'a>(&'a self, header: &'a Header) -> impl Iterator<Item = &'a DecodingKey> {
-        let named = move |at: usize| {
+        let is_of = |key: &&Key| {
             // A secret has no name, whatever a token calls it.
-            self.published.get(at).is_none_or(|key| {
-                let is_it = |name: &String| header.kid.as_ref().is_none_or(|kid| kid == name);
-                key.name.as_ref().is_none_or(is_it)
-                    && key.only.is_none_or(|only| only == header.alg)
-            })
+            let name = key.jwk.as_ref().and_then(|jwk| jwk.common.key_id.as_ref());
+            let is_named = match (name, &header.kid) {
+                (Some(name), Some(kid)) => name == kid,
+                _ => true,
+            };
+            is_named
+                && key.key.family() == header.alg.family()
+                && key.only.is_none_or(|only| only == header.alg)
         };
-        let of_family = |key: &DecodingKey| key.family() == header.alg.family();
-        let keys = self.keys.iter().enumerate();
-        let found = keys.filter(move |(at, key)| of_family(key) && named(*at));
-        found.map(|(_, key)| key).take(MAX_TRIED)
+        let found = self.keys.iter().filter(is_of);
+        found.map(|key| &key.key).take(MAX_TRIED)
     }
 }
 
 /// A key that verifies signatures. A symmetric one never does: what is published is no secret.
-fn usable(jwk: Jwk) -> Option<(PublishedKey, DecodingKey)> {
+fn usable(jwk: Jwk) -> Option<Key> {
     let is_known = match &jwk.algorithm {
         AlgorithmParameters::RSA(key) => key.n.len() >= LEAST_MODULUS,
         AlgorithmParameters::EllipticCurve(key) => {
@@ -138,7 +135,8 @@ fn usable(jwk: Jwk) -> Option<(PublishedKey, DecodingKey)> {
         .is_none_or(|operations| operations.contains(&KeyOperations::Verify));
     let only = match common.key_algorithm {
         None => None,
-        Some(named) => Some(algorithm_of(named)?),
+        // One that doesn't sign is none.
+        Some(named) => Some(Algorithm::try_from(named).ok()?),
     };
     if !(is_for_signatures && may_verify) {
         return None;
@@ -147,11 +145,6 @@ fn usable(jwk: Jwk) -> Option<(PublishedKey, DecodingKey)> {
     if only.is_some_and(|only| only.family() != key.family()) {
         return None;
     }
-    let name = common.key_id.clone();
-    Some((PublishedKey { jwk, name, only }, key))
-}
-
-/// The algorithm that a key is for, if that signs.
-fn algorithm_of(named: KeyAlgorithm) -> Option<Algorithm> {
-    Algorithm::try_from(named).ok()
+    let jwk = Some(jwk);
+    Some(Key { key, jwk, only })
 }

@@ -21,6 +21,7 @@
 //! - A connection on which nothing came while a call waited for its answer in vain takes no more.
 //! - `:authority` is what Host would be (RFC 9113 §8.3.1), whatever the connection leads to.
 
+mod awaited;
 mod message;
 
 use super::connector::Connector;
@@ -30,6 +31,7 @@ use super::load::{Load, OpenStream};
 use super::settings::{Http2Use, UpstreamSettings};
 use super::tls::Offer;
 use crate::body::Body;
+use awaited::AwaitedHead;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use http::uri::{Authority, Scheme};
@@ -219,7 +221,11 @@ impl Http2 {
                 mut sender,
                 link,
             } = reserved;
-            let awaited = AwaitedHead::begin((&self.0, patience), key, number, &link);
+            let patience = patience.min(self.0.patience);
+            let leave = || {
+                self.0.forget(key, number, |_| true);
+            };
+            let awaited = AwaitedHead::begin(&link, patience, leave);
             let result = sender.try_send_request(request).await;
             awaited.end();
             let mut failed = match result {
@@ -396,53 +402,6 @@ async fn settle(connection: &mut Running, link: &Link) -> Result<(), UpstreamErr
         (None, Err(error)) => UpstreamError::from_connection(&error),
         (None, Ok(())) => UpstreamError::ConnectionTerminated("it said nothing".to_owned()),
     })
-}
-
-/// A call that waits for the head of its answer. One that is given up after a while though nothing
-/// at all has come meanwhile leaves its connection to those that it has: its peer may be gone
-/// without a word.
-struct AwaitedHead<'a> {
-    origins: &'a Origins,
-    key: &'a Key,
-    number: u64,
-    link: &'a Link,
-    /// What had come when it began; none: it isn't awaited any more.
-    received: Option<usize>,
-    since: Instant,
-    /// What is given up sooner says nothing of the peer.
-    patience: Duration,
-}
-
-impl<'a> AwaitedHead<'a> {
-    fn begin(
-        (origins, patience): (&'a Origins, Duration),
-        key: &'a Key,
-        number: u64,
-        link: &'a Link,
-    ) -> Self {
-        Self {
-            origins,
-            key,
-            number,
-            link,
-            received: Some(link.count_received()),
-            since: Instant::now(),
-            patience: patience.min(origins.patience),
-        }
-    }
-
-    fn end(mut self) {
-        self.received = None;
-    }
-}
-
-impl Drop for AwaitedHead<'_> {
-    fn drop(&mut self) {
-        let has_waited = self.since.elapsed() >= self.patience;
-        if has_waited && self.received == Some(self.link.count_received()) {
-            self.origins.forget(self.key, self.number, |_| true);
-        }
-    }
 }
 
 fn origin_of(target: &Uri) -> Option<(Scheme, Authority)> {

@@ -233,6 +233,11 @@ impl FakeUpstream {
         self.gate.add_permits(1_000);
     }
 
+    /// Paths of what has come so far.
+    pub fn paths(&self) -> Vec<String> {
+        self.seen().into_iter().map(|seen| seen.path).collect()
+    }
+
     /// Requests that arrived and are not answered yet.
     pub fn held(&self) -> usize {
         self.held.load(Ordering::SeqCst)
