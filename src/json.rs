@@ -41,6 +41,11 @@ pub fn text_of(bytes: &[u8]) -> Result<&str, JsonError> {
     std::str::from_utf8(bytes).map_err(|_| JsonError::NotUtf8)
 }
 
+/// Without the white space of JSON about it (RFC 8259 §2), which a form feed is none of.
+fn trim(text: &str) -> &str {
+    text.trim_matches([' ', '\t', '\n', '\r'])
+}
+
 /// The fields of an object, in order, values raw. With a repeated name the last one counts, as in
 /// `JSON.parse`.
 #[derive(Debug, Default)]
@@ -50,7 +55,7 @@ impl<'a> Object<'a> {
     /// # Errors
     /// The text is no JSON object, or nested deeper than 64 levels.
     pub fn parse(text: &'a str) -> Result<Self, JsonError> {
-        let text = text.trim_ascii();
+        let text = trim(text);
         scan::object(text).map(Self).ok_or_else(|| refuse(text))
     }
 
@@ -111,11 +116,11 @@ impl OwnedObject {
     /// `None`: the text is no JSON object, or nested deeper than 64 levels.
     #[must_use]
     pub fn parse(text: String) -> Option<Self> {
-        let places = scan::places(text.trim_ascii())?;
-        let text = if text.trim_ascii().len() == text.len() {
+        let places = scan::places(trim(&text))?;
+        let text = if trim(&text).len() == text.len() {
             text
         } else {
-            text.trim_ascii().to_owned()
+            trim(&text).to_owned()
         };
         Some(Self { text, places })
     }
@@ -149,7 +154,7 @@ impl OwnedObject {
 #[must_use]
 pub fn at<'a>(raw: &'a str, path: &[Box<str>]) -> Option<&'a str> {
     path.iter()
-        .try_fold(raw.trim_ascii(), |raw, step| child(raw, step))
+        .try_fold(trim(raw), |raw, step| child(raw, step))
 }
 
 fn child<'a>(raw: &'a str, step: &str) -> Option<&'a str> {
@@ -192,7 +197,7 @@ fn kind(raw: &str) -> &'static str {
 /// # Errors
 /// The text is no JSON array, or nested too deep.
 pub fn elements(raw: &str) -> Result<Vec<&str>, JsonError> {
-    let raw = raw.trim_ascii();
+    let raw = trim(raw);
     scan::array(raw).ok_or_else(|| match refuse(raw) {
         JsonError::NotAnObject(_) => JsonError::NotJson("it is no array".to_owned()),
         other => other,
@@ -202,7 +207,7 @@ pub fn elements(raw: &str) -> Result<Vec<&str>, JsonError> {
 /// The text of a JSON string; `None` for anything else.
 #[must_use]
 pub fn string(raw: &str) -> Option<Cow<'_, str>> {
-    let inner = raw.trim_ascii().strip_prefix('"')?.strip_suffix('"')?;
+    let inner = trim(raw).strip_prefix('"')?.strip_suffix('"')?;
     if scan::plain(inner.as_bytes()) == inner.len() {
         return Some(Cow::Borrowed(inner));
     }
@@ -330,6 +335,17 @@ mod tests {
         })
     }
 
+    #[test]
+    fn around_an_object_stands_the_white_space_of_json_and_no_other() {
+        for space in (0..=0xFF_u8).map(char::from).chain(['\u{feff}', '\u{2028}']) {
+            for text in [format!("{space}{{}}"), format!("{{}}{space}")] {
+                let wanted = serde_json::from_str::<serde_json::Value>(&text).is_ok();
+                assert_eq!(Object::parse(&text).is_ok(), wanted, "{text:?}");
+                assert_eq!(OwnedObject::parse(text.clone()).is_some(), wanted, "{text:?}");
+            }
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
@@ -347,7 +363,7 @@ mod tests {
                 }
             }
             let Ok(text) = text_of(&bytes) else { return Ok(()) };
-            let wanted = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text.trim_ascii());
+            let wanted = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text);
             // A number beyond a double's range travels as it was written: what it means is the
             // application's business.
             if wanted.as_ref().is_err_and(|error| error.to_string().contains("number out of range")) {

@@ -9,23 +9,18 @@ use crate::event::GroupIndex;
 use crate::identity::Caller;
 use crate::ingest::accept::ack::Ack;
 use crate::ingest::accept::call::Call;
-use crate::ingest::accept::decode::refusing_group;
+use crate::ingest::accept::decode::{check_type, refusing_group};
 use crate::ingest::accept::refusal::{Decline, Forward, Refusal};
 use crate::ingest::accept::take::Prepared;
 use crate::ingest::{Acceptor, CallerLanes};
 use crate::peer::Peer;
 use crate::route::{BatchRule, EventRoute, Params};
 use bytes::Bytes;
-use http::header;
 use http::request::Parts;
-use std::borrow::Cow;
 use std::time::Duration;
 
 /// How often a call is prepared whose id becomes known while it is on its way.
 const ATTEMPTS: u32 = 2;
-
-/// The usual type of a body.
-const JSON: &str = "application/json";
 
 /// What becomes of a call.
 pub(super) enum Decision {
@@ -298,23 +293,16 @@ impl Decider {
         identity
             .answerable(caller)
             .map_err(Forward::NotAnswerable)?;
-        let kind = media_type(caller);
-        let lists =
-            |route: &&EventRoute| route.content_types.iter().any(|allowed| **allowed == *kind);
-        if candidates.iter().any(lists) {
-            return Ok(());
+        // Which rule it meets its body says; one of them may take it.
+        let mut why = Forward::ContentType;
+        for route in candidates {
+            match check_type(identity, caller, &route.content_types) {
+                Ok(()) => return Ok(()),
+                Err(Forward::ContentType) => {}
+                Err(other) => why = other,
+            }
         }
-        if candidates
-            .iter()
-            .all(|route| !route.content_types.is_empty())
-        {
-            return Err(Forward::ContentType);
-        }
-        if identity.is_asked_for(caller, &kind) {
-            Ok(())
-        } else {
-            Err(Forward::NotAskedFor)
-        }
+        Err(why)
     }
 
     /// Whether a client's own batch may be, as far as its head tells.
@@ -323,28 +311,6 @@ impl Decider {
         identity
             .answerable(caller)
             .map_err(Forward::NotAnswerable)?;
-        if identity.is_asked_for(caller, &media_type(caller)) {
-            Ok(())
-        } else {
-            Err(Forward::NotAskedFor)
-        }
-    }
-}
-
-/// The type of a call's body in lower case, without parameters; empty where none can be read.
-fn media_type<'a>(caller: &Caller<'a>) -> Cow<'a, str> {
-    let line = caller.parts().headers.get(header::CONTENT_TYPE);
-    if line.is_some_and(|line| line == JSON) {
-        return JSON.into();
-    }
-    let line = line.and_then(|value| value.to_str().ok());
-    let kind = line
-        .and_then(|line| line.split(';').next())
-        .unwrap_or_default()
-        .trim();
-    if kind.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        kind.to_ascii_lowercase().into()
-    } else {
-        kind.into()
+        check_type(identity, caller, &[])
     }
 }

@@ -9,6 +9,12 @@ use percent_encoding::percent_decode_str;
 pub struct Params(Vec<(Box<str>, Box<str>)>);
 
 impl Params {
+    /// The pattern names no segment.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The segment of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {

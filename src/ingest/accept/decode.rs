@@ -6,9 +6,9 @@ use super::draft::{Member, View};
 use super::mapping::Writer;
 use crate::cache::policy::invalidate::resource;
 use crate::event::{
-    Event, GroupIndex, LaneKey, Legacy, Principal, Raw, Succession, Tag, Texts, TokenLife,
+    Event, GroupIndex, LaneKey, Legacy, Principal, Raw, Succession, Tag, Texts, TokenLife, UserId,
 };
-use crate::identity::Identity;
+use crate::identity::{Caller, Identity};
 use crate::ingest::accept::changes::Changes;
 use crate::ingest::accept::contexts::{Contexts, TooMuch};
 use crate::ingest::accept::refusal::{Decline, Forward, Refusal};
@@ -112,6 +112,24 @@ pub fn find_unmet<'r>(route: &'r EventRoute, body: &Object<'_>) -> Option<&'r Pa
     };
     let unmet = route.matches.iter().find(|one| !is_met(one));
     unmet.map(|(path, _)| path)
+}
+
+/// Whether a rule that lists these types takes a body of its call's.
+///
+/// # Errors
+/// It lists others, or none and the body is of a type that pages of other sites may send.
+pub fn check_type(
+    identity: &Identity,
+    caller: &Caller<'_>,
+    listed: &[Box<str>],
+) -> Result<(), Forward> {
+    let kind = caller.body_type().ok_or(Forward::ContentType)?;
+    if !listed.is_empty() {
+        let is_listed = listed.iter().any(|one| **one == *kind);
+        return is_listed.then_some(()).ok_or(Forward::ContentType);
+    }
+    let is_asked_for = identity.is_asked_for(caller, &kind);
+    is_asked_for.then_some(()).ok_or(Forward::NotAskedFor)
 }
 
 /// The body of a call as JSON.
@@ -255,6 +273,10 @@ impl<'a> Decoder<'a> {
         let user = identity
             .user_of(caller, &scope)
             .ok_or(Decline::Forward(Forward::NoUser))?;
+        let has_address = !call.params.is_empty() || caller.parts().uri.query().is_some();
+        if has_address && !group.is_single() && self.loses_user(&scope, &user) {
+            return Err(Decline::Forward(Forward::OtherUser));
+        }
         let is_other = |raw: &str| {
             json::string(raw).is_none_or(|text| identity.spelled(text) != user.as_str())
         };
@@ -330,6 +352,15 @@ impl<'a> Decoder<'a> {
             in_time,
             id_is_given,
             members,
+        })
+    }
+
+    /// Whether the call's address names another user than its event has: no batch would say so.
+    fn loses_user(self, scope: &Scope<'_, '_>, user: &UserId) -> bool {
+        let named = self.identity.named_in(scope);
+        named.is_some_and(|named| {
+            let event = Scope { body: None, ..*scope };
+            named != user.as_str() && self.identity.named_by_event(&event) != Some(named)
         })
     }
 

@@ -126,10 +126,8 @@ impl Acceptor {
             return Err(Decline::Forward(Forward::Mode));
         }
         let judge = |decline| self.judge(decode::refusing_group(&[route]), decline);
-        if let Some(query) = call.caller.parts().uri.query()
-            && !route.knows_query(query)
-        {
-            let decline = Decline::Forward(Forward::Query);
+        if let Err(why) = self.check_head(candidates, route, call) {
+            let decline = Decline::Forward(why);
             self.show_declined(&[route], &decline);
             return Err(decline);
         }
@@ -208,6 +206,22 @@ impl Acceptor {
             differs_if_known: route.ack.duplicate.is_some(),
             unmapped,
         })
+    }
+
+    /// What a call's head says against the rule that its body meets.
+    fn check_head(
+        &self,
+        candidates: &[&EventRoute],
+        route: &EventRoute,
+        call: &Call<'_>,
+    ) -> Result<(), Forward> {
+        // One of the path's rules takes its type; if there are more, it may be another one.
+        if candidates.len() > 1 {
+            decode::check_type(&self.0.identity, call.caller, &route.content_types)?;
+        }
+        let query = call.caller.parts().uri.query();
+        let is_known = query.is_none_or(|query| route.knows_query(query));
+        is_known.then_some(()).ok_or(Forward::Query)
     }
 
     /// Keeps what may be kept, and says what its client hears; `None`: its id has become known

@@ -39,7 +39,7 @@ pub(super) struct Claim {
     user: UserId,
     /// Lanes that have a seat with it.
     seats: u32,
-    /// Each with how many lanes; those that are told apart.
+    /// Each with how many lanes that came while it was among them; those that are told apart.
     pub(super) known: SmallVec<[(Principal, u32); 1]>,
 }
 
@@ -72,7 +72,9 @@ impl Claim {
         None
     }
 
-    fn leave(&mut self, principal: Principal) {
+    /// A lane of this principal less. `true`: the principal is told apart no more, though lanes that
+    /// weren't counted may be left, of it or of others.
+    fn leave(&mut self, principal: Principal) -> bool {
         self.seats = self.seats.saturating_sub(1);
         if let Some(place) = self.known.iter().position(|(known, _)| *known == principal)
             && let Some((_, lanes)) = self.known.get_mut(place)
@@ -80,8 +82,11 @@ impl Claim {
             *lanes -= 1;
             if *lanes == 0 {
                 self.known.remove(place);
+                let counted: u32 = self.known.iter().map(|(_, lanes)| *lanes).sum();
+                return counted < self.seats;
             }
         }
+        false
     }
 }
 
@@ -147,17 +152,18 @@ impl Claims {
             .and_then(|key| self.all.get(key))
     }
 
-    /// A lane of this principal is gone.
-    pub(super) fn leave(&mut self, key: Key, principal: Principal) {
+    /// A lane of this principal is gone. `true`: so may be the principal's place, though it has others.
+    pub(super) fn leave(&mut self, key: Key, principal: Principal) -> bool {
         let Some(claim) = self.all.get_mut(key) else {
-            return;
+            return false;
         };
-        claim.leave(principal);
+        let gave_place_up = claim.leave(principal);
         if claim.seats == 0
             && let Some(claim) = self.all.remove(key)
         {
             remove_from(&mut self.by_name, claim.hash(), key);
         }
+        gave_place_up
     }
 }
 

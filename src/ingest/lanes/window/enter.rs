@@ -93,9 +93,9 @@ impl<E: Entry> Lanes<E> {
         id
     }
 
-    /// A principal gave its place among its user's up to this owner: it waits for none, and none
-    /// for it.
-    fn let_go(&mut self, user: &UserId, owner: &Owner, gone: Principal) {
+    /// A principal gave its place among its user's up, to this owner or with this owner's last lane
+    /// that was counted: it waits for none, and none for it.
+    pub(super) fn let_go(&mut self, user: &UserId, owner: &Owner, gone: Principal) {
         let others = self
             .order
             .claimants(owner.realm, user)

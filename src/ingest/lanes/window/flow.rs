@@ -131,6 +131,8 @@ impl<E: Entry> Lanes<E> {
             entry.remove();
         }
         self.order.list(id, lane.seat, lane.listed, None);
-        self.order.leave(lane.seat, &lane.owner);
+        if self.order.leave(lane.seat, &lane.owner) {
+            self.let_go(&lane.key.user, &lane.owner, lane.owner.principal);
+        }
     }
 }

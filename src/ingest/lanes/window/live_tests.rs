@@ -460,14 +460,14 @@ enum Do {
     Barrier,
     Vouch,
     Replace(u8),
-    /// From here on the user's other principal acts.
-    Turn,
+    /// From here on this principal of the user acts.
+    Turn(u8),
     Open(u8),
 }
 
 fn steps() -> impl Strategy<Value = Do> {
     prop_oneof![
-        6 => (0u8..3, 0u8..4, proptest::bool::weighted(0.2)).prop_map(|(group, subject, priority)| Do::Push(group, subject, priority)),
+        6 => (0u8..4, 0u8..4, proptest::bool::weighted(0.2)).prop_map(|(group, subject, priority)| Do::Push(group, subject, priority)),
         2 => (0u64..4_000).prop_map(Do::Pass),
         6 => (any::<u8>(), 0u8..14).prop_map(|(which, kind)| Do::Verdict(which, kind)),
         1 => Just(Do::Hold),
@@ -475,18 +475,20 @@ fn steps() -> impl Strategy<Value = Do> {
         1 => Just(Do::Barrier),
         1 => Just(Do::Vouch),
         1 => (1u8..4).prop_map(Do::Replace),
-        2 => Just(Do::Turn),
+        2 => any::<u8>().prop_map(Do::Turn),
         1 => prop_oneof![9 => Just(3u8), 1 => 0u8..3].prop_map(Do::Open),
     ]
 }
 
-/// Three groups that keep one order, of one user with two principals, and whoever waits for them.
+/// Three groups that keep one order and one that keeps its own, of one user with some principals,
+/// and whoever waits for them.
 struct Siblings {
     lanes: Lanes<Model>,
     now: Instant,
     next: u64,
     flying: Vec<Batch<Model>>,
     holds: Vec<(Principal, u64)>,
+    principals: u8,
     /// Who acts.
     principal: u8,
     /// Whose each event is.
@@ -496,7 +498,7 @@ struct Siblings {
 }
 
 impl Siblings {
-    fn new(give_up: u64) -> Self {
+    fn new(give_up: u64, principals: u8) -> Self {
         let with = |own: usize| {
             (0..3)
                 .filter(|group| *group != own)
@@ -524,8 +526,9 @@ impl Siblings {
             Rules {
                 distinct: vec![Path::of(&["lesson"])],
                 ordered: with(2),
-                ..base
+                ..base.clone()
             },
+            base,
         ];
         Self {
             lanes: Lanes::new(rules, 1_000),
@@ -533,6 +536,7 @@ impl Siblings {
             next: 1,
             flying: Vec::new(),
             holds: Vec::new(),
+            principals,
             principal: 1,
             owners: Vec::new(),
             marks: Vec::new(),
@@ -546,7 +550,7 @@ impl Siblings {
             joins: true,
             ..asker(1, self.principal)
         };
-        let groups: Groups = Arc::new([GroupIndex(0), GroupIndex(1), GroupIndex(2)]);
+        let groups: Groups = (0..4).map(GroupIndex).collect();
         match step {
             Do::Push(group, subject, priority) => {
                 let made = event(self.next, 1, self.principal);
@@ -598,7 +602,7 @@ impl Siblings {
                 self.marks.push((self.principal, self.next - 1, marks));
             }
             Do::Vouch => self.lanes.vouch(principal, &groups),
-            Do::Turn => self.principal = 3 - self.principal,
+            Do::Turn(which) => self.principal = 1 + which % self.principals,
             // Most runs open none.
             Do::Open(group) if *group < 3 => self.lanes.open(GroupIndex(usize::from(*group))),
             Do::Open(_) => {}
@@ -708,7 +712,25 @@ proptest! {
     fn nothing_sleeps_for_ever_and_no_barrier_is_passed_too_early(
         all in proptest::collection::vec(steps(), 1..100), give_up in prop_oneof![Just(6u64), Just(3_600)],
     ) {
-        let mut world = Siblings::new(give_up);
+        let mut world = Siblings::new(give_up, 2);
+        for step in &all {
+            world.run(step);
+        }
+        world.finish();
+    }
+
+    /// More principals than are told apart: which of them are changes as their lanes come and go.
+    #[test]
+    fn nothing_sleeps_for_ever_among_more_principals_than_are_told_apart(
+        first in proptest::collection::vec(0u8..4, 18),
+        all in proptest::collection::vec(steps(), 1..250),
+    ) {
+        let mut world = Siblings::new(3_600, 18);
+        for (principal, group) in first.iter().enumerate() {
+            world.run(&Do::Turn(principal as u8));
+            world.run(&Do::Vouch);
+            world.run(&Do::Push(*group, 0, false));
+        }
         for step in &all {
             world.run(step);
         }

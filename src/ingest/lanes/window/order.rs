@@ -99,12 +99,12 @@ impl Order {
         )
     }
 
-    /// A lane of this owner is gone.
-    pub(super) fn leave(&mut self, seat: Seat, owner: &Owner) {
+    /// A lane of this owner is gone. `true`: so may be the principal's place among its user's, though
+    /// other lanes of it are left.
+    pub(super) fn leave(&mut self, seat: Seat, owner: &Owner) -> bool {
         self.domains.leave(seat.domain);
-        if let Some(key) = seat.claim {
-            self.claims.leave(key, owner.principal);
-        }
+        let claim = seat.claim;
+        claim.is_some_and(|key| self.claims.leave(key, owner.principal))
     }
 
     /// A lane has moved; `None`: it has nothing left.
