@@ -337,11 +337,18 @@ mod tests {
 
     #[test]
     fn around_an_object_stands_the_white_space_of_json_and_no_other() {
-        for space in (0..=0xFF_u8).map(char::from).chain(['\u{feff}', '\u{2028}']) {
+        for space in (0..=0xFF_u8)
+            .map(char::from)
+            .chain(['\u{feff}', '\u{2028}'])
+        {
             for text in [format!("{space}{{}}"), format!("{{}}{space}")] {
                 let wanted = serde_json::from_str::<serde_json::Value>(&text).is_ok();
                 assert_eq!(Object::parse(&text).is_ok(), wanted, "{text:?}");
-                assert_eq!(OwnedObject::parse(text.clone()).is_some(), wanted, "{text:?}");
+                assert_eq!(
+                    OwnedObject::parse(text.clone()).is_some(),
+                    wanted,
+                    "{text:?}"
+                );
             }
         }
     }

@@ -15,9 +15,11 @@ pub(super) fn show_config(setup: &Setup) -> Response<Body> {
             "this process was started without a file\n",
         );
     };
-    let events = shown.get_mut("event").and_then(Value::as_array_mut);
-    for (event, route) in events.into_iter().flatten().zip(setup.modes.list()) {
-        if let Some(event) = event.as_object_mut() {
+    for route in setup.modes.list() {
+        let event = shown
+            .get_mut("event")
+            .and_then(|all| all.get_mut(route.place));
+        if let Some(event) = event.and_then(Value::as_object_mut) {
             event.insert("mode".to_owned(), json!(route.now.mode.as_str()));
             event.insert("rollout".to_owned(), json!(route.now.rollout));
         }

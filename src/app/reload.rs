@@ -112,6 +112,12 @@ impl Reloader {
                 self.show_rules(&text);
             }
             *applied = text;
+        } else {
+            // Rules that an earlier reload put in force, and this file hasn't.
+            let kept = config::differing_sections(&applied, &text);
+            let kept = kept.into_iter().filter(|one| RULES.contains(&&**one));
+            let kept: Vec<_> = kept.filter(|one| !needs_restart.contains(one)).collect();
+            needs_restart.extend(kept);
         }
         let may_rise = !(needs_restart.iter()).any(|section| GROUNDS.contains(&&**section));
         let Renewed {

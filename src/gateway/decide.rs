@@ -311,6 +311,9 @@ impl Decider {
         identity
             .answerable(caller)
             .map_err(Forward::NotAnswerable)?;
+        if !caller.has_utf8_body() {
+            return Err(Forward::ContentType);
+        }
         check_type(identity, caller, &[])
     }
 }

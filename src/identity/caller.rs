@@ -14,9 +14,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// The usual type of a body.
-const JSON: &str = "application/json";
-
 /// One call's head, looked at as often as needed and taken apart once.
 pub struct Caller<'a> {
     pub(super) parts: &'a Parts,
@@ -317,33 +314,6 @@ impl<'a> Caller<'a> {
     #[must_use]
     pub fn expires_at(&self) -> Option<SystemTime> {
         self.said.token.as_ref()?.expires
-    }
-
-    /// The type of the body, in lower case; empty without one. `None`: more is said of it than that
-    /// its text is UTF-8, which no batch could say of all its events.
-    #[must_use]
-    pub fn body_type(&self) -> Option<Cow<'a, str>> {
-        let Some(line) = self.parts.headers.get(header::CONTENT_TYPE) else {
-            return Some(Cow::Borrowed(""));
-        };
-        if line == JSON {
-            return Some(Cow::Borrowed(JSON));
-        }
-        let mut parts = line.to_str().ok()?.split(';').map(str::trim);
-        let kind = parts.next()?;
-        let is_utf8 = |part: &str| {
-            let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            name.eq_ignore_ascii_case("charset")
-                && value.trim_matches('"').eq_ignore_ascii_case("utf-8")
-        };
-        let is_plain = parts.all(|part| part.is_empty() || is_utf8(part));
-        is_plain.then(|| {
-            if kind.bytes().any(|byte| byte.is_ascii_uppercase()) {
-                kind.to_ascii_lowercase().into()
-            } else {
-                kind.into()
-            }
-        })
     }
 
     /// A template's look into the call's head.

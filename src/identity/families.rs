@@ -5,6 +5,7 @@
 use super::Predecessors;
 use crate::event::{Principal, Succession};
 use http::HeaderValue;
+use moka::policy::EvictionPolicy;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Who succeeded whom; bounded, the least used is forgotten first, which costs one more proof.
@@ -25,7 +26,13 @@ impl Families {
     /// None yet; at most `most` successors are remembered.
     #[must_use]
     pub fn new(most: u64) -> Self {
-        let [proven, supposed] = [most, most].map(|most| Predecessors::new(most.max(1)));
+        let [proven, supposed] = [most, most].map(|most| {
+            // What is new is taken in any case: every answer that rolls a session makes one.
+            Predecessors::builder()
+                .max_capacity(most.max(1))
+                .eviction_policy(EvictionPolicy::lru())
+                .build()
+        });
         Self {
             proven,
             supposed,
@@ -144,6 +151,24 @@ mod tests {
         assert_eq!(kept("sid=abc; Max-Age=0"), None);
         assert_eq!(kept("sid=; Path=/"), None);
         assert_eq!(kept("sid=x; Expires=Thu, 01 Jan 1970 00:00:00 GMT"), None);
+    }
+
+    #[test]
+    fn a_new_successor_is_known_though_there_is_room_for_no_more_and_older_ones_are_used() {
+        let families = Families::new(10);
+        let principal = |number: u32| {
+            let mut bytes = [7; 16];
+            bytes[..4].copy_from_slice(&number.to_le_bytes());
+            Principal(bytes)
+        };
+        for next in 1..2_000 {
+            families.succeed(principal(next), principal(0), true);
+            families.proven.run_pending_tasks();
+            for older in 1..=10.min(next) {
+                assert_ne!(families.canonical(principal(older)), principal(next));
+            }
+            assert_eq!(families.canonical(principal(next)), principal(0), "{next}");
+        }
     }
 
     #[test]

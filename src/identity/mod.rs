@@ -8,6 +8,7 @@ mod families;
 mod head;
 pub mod keys;
 pub mod lists;
+mod plain;
 mod settings;
 mod token;
 mod verify;

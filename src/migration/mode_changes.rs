@@ -16,6 +16,8 @@ pub struct Wanted {
 /// How a route stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteMode {
+    /// Its place among the `[[event]]` sections, from 0.
+    pub place: usize,
     /// What it is known by.
     pub key: String,
     /// Its name, if it has one.

@@ -37,6 +37,8 @@ struct Shared {
 
 #[derive(Debug)]
 struct Route {
+    /// Its place among the configuration's.
+    place: usize,
     /// Its name, or what stands for one.
     key: String,
     /// What it would be known by without its name.
@@ -323,6 +325,7 @@ impl Route {
     fn shown(&self) -> RouteMode {
         let exceptions = self.switch.exceptions();
         RouteMode {
+            place: self.place,
             key: self.key.clone(),
             name: self.name.clone(),
             method: self.method.clone(),
@@ -356,13 +359,14 @@ fn key_of(route: &EventRoute) -> String {
 
 fn routes_of(events: &[EventRoute]) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
-    for route in events {
+    for (place, route) in events.iter().enumerate() {
         let key = key_of(route);
         // A later route with the same path and conditions is never met.
         if routes.iter().any(|known| known.key == key) {
             continue;
         }
         routes.push(Route {
+            place,
             key,
             unnamed: unnamed(route),
             shape: route.shape(),

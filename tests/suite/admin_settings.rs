@@ -35,7 +35,8 @@ async fn the_configuration_is_that_of_the_process_with_the_modes_of_now_and_with
         directory.path(),
         &format!(
             "[migration]\nsalt = \"MARK\"\n[batch.a]\npath = \"/batch?apikey=MARK\"\nheaders = {{ x-plain = \
-             \"MARK\", x-secret = {{ file = {secret:?} }} }}\n[[event]]\npath = \"/e\"\nbatch = \"a\"\nmode = \"off\"\n"
+             \"MARK\", x-secret = {{ file = {secret:?} }} }}\n[[event]]\npath = \"/e\"\nbatch = \"a\"\nmode = \"off\"\n\
+             [[event]]\npath = \"/e\"\nbatch = \"a\"\n[[event]]\npath = \"/f\"\nbatch = \"a\"\nmode = \"observe\"\n"
         ),
     );
     let set = ask(
@@ -60,6 +61,9 @@ async fn the_configuration_is_that_of_the_process_with_the_modes_of_now_and_with
         ("/batch/a/headers/x-secret/file", json!(secret)),
         ("/event/0/mode", json!("coalesce")),
         ("/event/0/rollout", json!(7)),
+        // The second is never met.
+        ("/event/1/mode", json!("coalesce")),
+        ("/event/2/mode", json!("observe")),
     ] {
         assert_eq!(shown.pointer(place), Some(&wanted), "{place}: {shown:#}");
     }

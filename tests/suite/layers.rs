@@ -122,7 +122,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["mapping", "checks"],
             &["copied"],
             &["decode", "preview"],
-            &["ack", "look", "mirror", "watch"],
+            &["ack", "arrival", "look", "mirror", "watch"],
             &["show"],
             &["take"],
             &["client_batch"],

@@ -184,6 +184,14 @@ async fn rules_wait_for_the_restart_where_groups_differ_and_a_wrong_file_changes
     assert_eq!(answer["replaced"], json!([]));
     assert_eq!(answer["needs_restart"], json!(["batch", "cache"]));
     assert_eq!(served.number(path).await, first, "it is in force as it was");
+    // Rules of a reload stay in force as well, though the file has those of the start again.
+    served.rewrite(&[(RULE, "")]);
+    assert_eq!(served.reload().await.json()["replaced"], json!(["cache"]));
+    served.rewrite(&[groups]);
+    let answer = served.reload().await.json();
+    assert_eq!(answer["needs_restart"], json!(["batch", "cache"]));
+    let second = served.number(path).await;
+    assert_ne!(served.number(path).await, second, "nothing is stored");
     served.rewrite(&[("ttl = \"60s\"", "ttl = \"soon\"")]);
     let answer = served.reload().await;
     assert_eq!(answer.status, 422);
@@ -192,7 +200,7 @@ async fn rules_wait_for_the_restart_where_groups_differ_and_a_wrong_file_changes
         said.contains("config.toml:") && said.contains("soon"),
         "{said}"
     );
-    assert_eq!(served.number(path).await, first);
+    assert_ne!(served.number(path).await, second);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

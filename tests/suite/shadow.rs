@@ -1,8 +1,10 @@
 //! Mode `shadow`: calls are the application's, and a copy of each is batched beside.
 
+use crate::support::calls::{EXPLAIN, gzip};
 use crate::support::upstream::{FakeUpstream, answer, hang_up};
 use crate::support::{Sidecar, in_time};
-use http::{Method, StatusCode, Version};
+use http::{HeaderValue, Method, StatusCode, Version};
+use http_body_util::Full;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tidegate::config;
@@ -346,6 +348,39 @@ async fn each_seeded_disagreement_is_found_and_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_packed_answer_is_compared_as_it_reads() {
+    let one = ("flush_at = 4", "flush_at = 1");
+    let said = [
+        (json!({ "accepted": ["e0"] }), None),
+        (json!({ "accepted": "e0" }), Some("ack_type")),
+    ];
+    for (body, wanted) in said {
+        let sidecar = Sidecar::start(&[SHADOW, one]).await;
+        sidecar.upstream.answer_with(move |call| {
+            let mut packed = answer(202, json!({}));
+            let coding = HeaderValue::from_static("gzip");
+            packed.headers_mut().insert("content-encoding", coding);
+            *packed.body_mut() = Full::from(gzip(body.to_string().as_bytes()));
+            (call.path == "/event").then_some(packed)
+        });
+        sidecar.post("t", "u", "e0", "").await;
+        let route = compared(&sidecar, 1).await;
+        assert_eq!(kinds(&route), Vec::from_iter(wanted), "{route}");
+        assert_eq!(route["unread"], 0, "{route}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_tidegate_says_of_a_forwarded_call_is_no_part_of_the_applications_answer() {
+    let sidecar = Sidecar::start(&[SHADOW, EXPLAIN, ("flush_at = 4", "flush_at = 1")]).await;
+    agree(&sidecar);
+    let heard = sidecar.post("t", "u", "e0", "").await;
+    assert_eq!(heard.header("tidegate-forwarded"), "mode");
+    let route = compared(&sidecar, 1).await;
+    assert_eq!(route["agreements"], 1, "{route}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_no_batch_carries_is_named() {
     let target = FakeUpstream::start().await;
     let sidecar = sidecar(&target, &[("flush_at = 4", "flush_at = 1")]).await;
@@ -484,7 +519,16 @@ async fn sidecar_at_itself(more: &[(&str, &str)]) -> Sidecar {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_application_gets_in_batches_only_what_its_single_calls_wrote_under_the_ids_of_these() {
-    let sidecar = sidecar_at_itself(&[("flush_at = 4", "flush_at = 1")]).await;
+    for id in ["{body.id}", "{body.id|uuid}", "{body.id|request_id}"] {
+        only_ids_of_calls(id).await;
+    }
+}
+
+/// `id`: what the mapping takes an event's id from.
+async fn only_ids_of_calls(id: &str) {
+    let id = format!("clientEventId = \"{id}\"");
+    let id = ("clientEventId = \"{body.id}\"", id.as_str());
+    let sidecar = sidecar_at_itself(&[("flush_at = 4", "flush_at = 1"), id]).await;
     sidecar.upstream.answer_with(|call| {
         let body: Value = serde_json::from_slice(&call.body).ok()?;
         let refused = body["id"] == "refused";

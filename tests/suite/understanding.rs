@@ -327,6 +327,81 @@ async fn content_types_that_a_route_does_not_list_are_forwarded() {
         .await;
 }
 
+#[tokio::test]
+async fn the_types_of_the_rule_that_a_body_meets_count_and_no_others() {
+    // The second rule of the path takes all types, or another one.
+    for of_others in ["", "content_types = [\"application/x-other\"]\n"] {
+        let rules = format!(
+            "match = {{ userId = [\"u\"] }}\ncontent_types = [\"application/json\"]\n\
+             path = \"/event\"\nbatch = \"progress\"\n[[event]]\n{of_others}path = \"/event\""
+        );
+        let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, ("path = \"/event\"", &rules)]).await;
+        let [json, other] =
+            ["application/json", "application/x-other"].map(|kind| [TOKEN, ("content-type", kind)]);
+        // Without a mapping the first rule takes events as they are.
+        let event = json!({ "clientEventId": "a", "userId": "u", "lessonId": "l" }).to_string();
+        let of_first = |headers| sidecar.call(Method::POST, "/event", headers, event.clone());
+        let heard = of_first(&other).await;
+        assert_eq!(heard.header("tidegate-forwarded"), "content_type");
+        assert_eq!(of_first(&json).await.header("tidegate-event"), "a");
+        sidecar.taken(&other, "v", "b").await;
+    }
+}
+
+#[tokio::test]
+async fn a_body_in_another_charset_than_utf_8_is_the_applications() {
+    let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN]).await;
+    let types = [
+        "application/json; charset=utf-16",
+        "application/json; charset=iso-8859-1",
+        "application/json; version=2; Charset=\"latin1\"",
+        "application/json; charset=utf-8; charset=utf-16",
+    ];
+    for kind in types {
+        let heard = sidecar
+            .send(&[TOKEN, ("content-type", kind)], "u", "a")
+            .await;
+        assert_eq!(heard.header("tidegate-forwarded"), "content_type", "{kind}");
+    }
+    let types = [
+        "application/json;charset=UTF-8",
+        "application/json; charset=\"utf-8\"",
+        "application/json;",
+        "application/vnd.api+json; profile=x",
+    ];
+    for (number, kind) in types.into_iter().enumerate() {
+        let headers = [TOKEN, ("content-type", kind)];
+        sidecar.taken(&headers, "u", &format!("b{number}")).await;
+    }
+}
+
+/// A batch has another address.
+#[tokio::test]
+async fn a_user_whom_only_the_address_names_is_no_other_users_event_in_a_batch() {
+    let token = bearer(&json!({ "sub": "admin" }));
+    let headers = [("authorization", token.as_str())];
+    let lost = ("userId = \"{body.user}\"", "userId = \"{jwt.sub}\"");
+    let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, lost]).await;
+    let post = |path, id| sidecar.call(Method::POST, path, &headers, body("any", id, ""));
+    let other = post("/event?userId=ada", "a").await;
+    assert_eq!(other.header("tidegate-forwarded"), "other_user");
+    assert_eq!(sidecar.upstream.seen()[0].path, "/event?userId=ada");
+    let own = post("/event?userId=admin", "b").await;
+    assert_eq!(own.header("tidegate-event"), "b");
+    // The event says so itself: what it is worth is for the application to say.
+    let said = ("userId = \"{body.user}\"", "userId = \"{query.userId}\"");
+    let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, said]).await;
+    let other = sidecar
+        .call(
+            Method::POST,
+            "/event?userId=ada",
+            &headers,
+            body("any", "a", ""),
+        )
+        .await;
+    assert_eq!(other.header("tidegate-event"), "a", "{other:?}");
+}
+
 /// Sends a body frame by frame, without its length.
 async fn stream(sidecar: &Sidecar, frames: Vec<Frame<Bytes>>) -> (StatusCode, String) {
     let stream = TcpStream::connect(sidecar.running.address).await.unwrap();
@@ -518,5 +593,37 @@ async fn a_call_that_is_not_understood_waits_out_the_upstreams_trouble_and_later
     assert_eq!(
         told(&sidecar.upstream.seen())[3..],
         ["POST /event", "1 2 3 4"]
+    );
+}
+
+/// Express and PHP decode cookies, Django doesn't; Node joins lines of a header, others take one.
+#[tokio::test]
+async fn what_of_a_head_is_not_read_alike_by_all_makes_no_member_of_an_event() {
+    let mapped = (
+        "pad = \"{body.pad}\"",
+        "org = \"{cookie.org}\", app = \"{header.x-app}\"",
+    );
+    let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, mapped]).await;
+    let odd: [&[(&str, &str)]; 6] = [
+        &[("cookie", "org=a%7C1")],
+        &[("cookie", "org=\"a\"")],
+        &[("cookie", "org=a+b")],
+        &[("cookie", "org=a; b=2; org=c")],
+        &[("x-app", "1"), ("x-app", "2")],
+        &[("x-app", "caf\u{e9}")],
+    ];
+    for headers in odd {
+        let heard = sidecar.send(&[&[TOKEN], headers].concat(), "u", "a").await;
+        let why = heard.header("tidegate-forwarded");
+        assert_eq!(why, "ambiguous_head", "{headers:?}");
+    }
+    let plain = [TOKEN, ("cookie", "org=a-1; other=%7C"), ("x-app", "1, 2")];
+    sidecar.taken(&plain, "u", "b").await;
+    let batches = sidecar.delivered().await;
+    let batch: Value = serde_json::from_slice(&batches.last().unwrap().body).unwrap();
+    let event = &batch["events"][0];
+    assert_eq!(
+        (&event["org"], &event["app"]),
+        (&json!("a-1"), &json!("1, 2"))
     );
 }

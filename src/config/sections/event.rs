@@ -56,8 +56,8 @@ keys! {
     ALLOW = Key::with("allow", Said("list of users"), "[]");
     /// users whose calls are forwarded whatever `rollout`, `allow` and testers say
     DENY = Key::with("deny", Said("list of users"), "[]");
-    /// others are forwarded, and those with another parameter than `charset=utf-8`. Forms and
-    /// `text/plain` count by themselves only with a word that they come from the same site
+    /// others are forwarded, and those with another charset than UTF-8. Forms and `text/plain`
+    /// count by themselves only with a word that they come from the same site
     CONTENT_TYPES = Key::without("content_types", Said("list of media types"), "any");
     /// a call in which one finds nothing, or `""`, is forwarded
     FORWARD_UNLESS = Key::with("forward_unless", Said("list of templates"), "[]");

@@ -60,6 +60,9 @@ const fn tell_other(why: &Forward) -> &'static str {
         Forward::Mode => "the rule's mode or rollout says so for this user",
         Forward::NoUser => "identity.user found no user",
         Forward::OtherUser => "it names another user than its token",
+        Forward::AmbiguousHead => {
+            "a header or a cookie that its event takes is there twice, or is not read alike by all"
+        }
         Forward::HeaderValue => "a header of its acknowledgement would hold what no header may",
         Forward::NotANumber => "a member of batch.percent is no number",
         Forward::TooLargeForBatch => "its event is larger than batch.max_bytes allows a batch",

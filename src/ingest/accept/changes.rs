@@ -31,7 +31,8 @@ const SAMPLE: u64 = 8;
 const PARTS: usize = 64;
 /// Changes in a row after which a part is warned about.
 const RUN: u8 = 3;
-/// Names that a metric and the log show; others are counted as `other`.
+/// Names that a metric and the log show; others are counted as `other`. Callers whom the application
+/// never took bring in half of them at most.
 const LABELS: usize = 64;
 /// Longest name that is shown, bytes.
 const LABEL_BYTES: usize = 64;
@@ -179,7 +180,8 @@ impl Changes {
     }
 
     /// Compares a call of a user with the one before it, counts what differs, and warns of what
-    /// differs every time. `read`: asked for only if there is something to compare.
+    /// differs every time. `read`: asked for only if there is something to compare. `is_good`: the
+    /// application took calls of the caller's.
     pub fn note<'a>(
         &self,
         identity: &Identity,
@@ -187,6 +189,7 @@ impl Changes {
         user: &UserId,
         keys: &Keys,
         read: impl FnOnce() -> Reading<'a>,
+        is_good: impl FnOnce() -> bool,
     ) {
         let agent = caller
             .parts()
@@ -226,7 +229,8 @@ impl Changes {
             )
         };
         if let Some(difference) = difference {
-            self.tell(&difference);
+            let room = if is_good() { LABELS } else { LABELS / 2 };
+            self.tell(&difference, room);
         }
     }
 
@@ -340,13 +344,14 @@ impl Changes {
         ))
     }
 
-    fn tell(&self, Difference(changed): &Difference<'_>) {
+    /// `room`: how many names may be shown for it to bring in another one.
+    fn tell(&self, Difference(changed): &Difference<'_>, room: usize) {
         if changed.is_empty() {
             // A part that isn't there any more, or the scheme.
             self.count(OTHER);
         }
         for (named, lasts) in changed {
-            let Some((label, warn)) = self.show(*named, *lasts) else {
+            let Some((label, warn)) = self.show(*named, *lasts, room) else {
                 self.count(OTHER);
                 continue;
             };
@@ -367,14 +372,14 @@ impl Changes {
     }
 
     /// The name of a part, if it may be shown, and whether it is to be warned about now.
-    fn show(&self, named: Named<'_>, lasts: bool) -> Option<(String, bool)> {
+    fn show(&self, named: Named<'_>, lasts: bool, room: usize) -> Option<(String, bool)> {
         let label = named.label();
         let plain = label
             .bytes()
             .all(|byte| byte == b' ' || byte.is_ascii_graphic());
         let mut labels = self.labels.lock();
         let known = labels.get_mut(&label);
-        if known.is_none() && (!plain || label.len() > LABEL_BYTES || labels.len() >= LABELS) {
+        if known.is_none() && (!plain || label.len() > LABEL_BYTES || labels.len() >= room) {
             return None;
         }
         let warned = labels.entry(label.clone()).or_default();

@@ -93,8 +93,13 @@ pub(super) fn require_members(group: &Group, draft: &Draft<'_>) -> Result<(), De
 /// What an id that hashes the whole call is made of: the call, its user, its body, its principal.
 pub(super) type Hashed<'a, 'c> = (&'a Call<'c>, &'a UserId, &'a str, &'a [u8; 16]);
 
-/// Whether the call has an id; else one is made.
-pub(super) fn names_id(group: &Group, draft: &Draft<'_>) -> bool {
+/// Whether the event has an id of its call, which the mapping didn't draw: the same at every try.
+pub(super) fn has_own_id(group: &Group, draft: &Draft<'_>) -> bool {
+    names_id(group, draft) && !draft.is_drawn(&group.id_field)
+}
+
+/// Whether the event has an id; else one is made.
+fn names_id(group: &Group, draft: &Draft<'_>) -> bool {
     draft
         .raw(&group.id_field)
         .is_some_and(|raw| !json::is_null(raw) && !json::is_empty_string(raw))
@@ -111,6 +116,12 @@ pub(super) fn read_or_make_id<'a>(
             error,
         })
     };
+    let refuses_missing = group.refuse.iter().any(|name| &**name == "missing_id");
+    if refuses_missing && !has_own_id(group, draft) {
+        return Err(Decline::Refuse(Refusal::MissingId(Arc::clone(
+            &group.id_field,
+        ))));
+    }
     match draft.raw(&group.id_field) {
         Some(raw) if names_id(group, draft) => {
             let text = json::string(raw).ok_or_else(|| {
@@ -124,11 +135,6 @@ pub(super) fn read_or_make_id<'a>(
         // An id that is there and says nothing would stand in the event twice.
         Some(_) => draft.remove(&group.id_field),
         None => {}
-    }
-    if group.refuse.iter().any(|name| &**name == "missing_id") {
-        return Err(Decline::Refuse(Refusal::MissingId(Arc::clone(
-            &group.id_field,
-        ))));
     }
     let text = match group.missing_id {
         MissingId::Generate => uuid::Uuid::new_v4().to_string(),

@@ -4,6 +4,7 @@
 use crate::event::GroupIndex;
 use crate::ingest::Acceptor;
 use crate::ingest::accept::ack::Ack;
+use crate::ingest::accept::arrival::Arrival;
 use crate::ingest::accept::buckets::Payer;
 use crate::ingest::accept::call::{Call, Scope};
 use crate::ingest::accept::decode::{self, Decoder};
@@ -11,7 +12,6 @@ use crate::ingest::accept::look::Looked;
 use crate::ingest::accept::preview::preview;
 use crate::ingest::accept::refusal::{Decline, Forward, Refusal};
 use crate::ingest::accept::seen::{Known, SeenKey};
-use crate::ingest::accept::take::Arrival;
 use crate::ingest::settings::{ClientBatches, Group};
 use crate::json::{self, Object};
 use crate::route::BatchRule;

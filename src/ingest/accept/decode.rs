@@ -12,6 +12,7 @@ use crate::identity::{Caller, Identity};
 use crate::ingest::accept::changes::Changes;
 use crate::ingest::accept::contexts::{Contexts, TooMuch};
 use crate::ingest::accept::refusal::{Decline, Forward, Refusal};
+use crate::ingest::accept::reputation::Reputation;
 use crate::ingest::accept::shares::Address;
 use crate::ingest::settings::{Fallback, Group};
 use crate::json::{self, Object};
@@ -69,6 +70,8 @@ pub struct Decoder<'a> {
     pub contexts: &'a Contexts,
     /// What makes fingerprints change.
     pub changes: &'a Changes,
+    /// What is known of principals.
+    pub reputation: &'a Reputation,
     /// A token that ends sooner than this can't outlive its first attempt (ruling 23).
     pub token_margin: Duration,
 }
@@ -123,7 +126,7 @@ pub fn check_type(
     caller: &Caller<'_>,
     listed: &[Box<str>],
 ) -> Result<(), Forward> {
-    let kind = caller.body_type().ok_or(Forward::ContentType)?;
+    let kind = caller.body_type();
     if !listed.is_empty() {
         let is_listed = listed.iter().any(|one| **one == *kind);
         return is_listed.then_some(()).ok_or(Forward::ContentType);
@@ -292,7 +295,7 @@ impl<'a> Decoder<'a> {
         let token_life = expires.map(|at| at.duration_since(received_at).unwrap_or_default());
         let caller_keys = identity.caller_keys(caller, Some(body.1));
         let keys = caller_keys.keys;
-        let id_is_given = checks::names_id(group, &draft);
+        let id_is_given = checks::has_own_id(group, &draft);
         let id =
             checks::read_or_make_id(group, &mut draft, &(call, &user, body.0, &keys.principal.0))?;
         let in_time = if token_life.is_some_and(|life| life <= self.token_margin) {
@@ -317,9 +320,14 @@ impl<'a> Decoder<'a> {
             .is_some_and(|named| named == user.as_str());
         let carried = identity.carry(caller, (claimed, group.is_shared()), legacy, MAX_REMAINDER);
         let carried = carried.map_err(|_| Decline::Forward(Forward::LargeHead))?;
-        self.changes.note(identity, caller, &user, &keys, || {
-            identity.read(caller, Some(body.1))
-        });
+        self.changes.note(
+            identity,
+            caller,
+            &user,
+            &keys,
+            || identity.read(caller, Some(body.1)),
+            || self.reputation.is_good_anywhere(keys.principal),
+        );
         let make = || identity.read(caller, Some(body.1)).context(caller, keys);
         let context = self
             .contexts
@@ -359,7 +367,10 @@ impl<'a> Decoder<'a> {
     fn loses_user(self, scope: &Scope<'_, '_>, user: &UserId) -> bool {
         let named = self.identity.named_in(scope);
         named.is_some_and(|named| {
-            let event = Scope { body: None, ..*scope };
+            let event = Scope {
+                body: None,
+                ..*scope
+            };
             named != user.as_str() && self.identity.named_by_event(&event) != Some(named)
         })
     }

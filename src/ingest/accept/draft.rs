@@ -74,6 +74,12 @@ impl<'a> Draft<'a> {
         self.view().raw(name)
     }
 
+    /// A member differs from try to try of one event.
+    pub(super) fn is_drawn(&self, name: &str) -> bool {
+        let mut members = self.members.iter().rev();
+        members.any(|member| member.drawn && member.name == name)
+    }
+
     /// How many members it has.
     pub(super) fn len(&self) -> usize {
         self.members.len()

@@ -6,6 +6,7 @@
 //! | `mapping`, `draft` | the event as it is written, once |
 //! | `checks` | what a group asks of an event |
 //! | `decode` | one after the other |
+//! | `arrival` | a decoded event on its way |
 //! | `ack` | what a client hears |
 //! | `look` | what is looked at of an event before anything is taken for it |
 //! | `take` | what may be kept, and its way into the journal |
@@ -23,6 +24,7 @@
 
 pub(crate) mod ack;
 pub(crate) mod admit;
+mod arrival;
 pub(crate) mod buckets;
 pub(crate) mod call;
 pub(crate) mod changes;

@@ -190,6 +190,8 @@ pub enum Forward {
     NoUser,
     /// It names another user than its token.
     OtherUser,
+    /// A header or a cookie that its event takes is there twice, or is not read alike by all.
+    AmbiguousHead,
     /// A header of its acknowledgement would hold what no header may.
     HeaderValue,
     /// A percent that is no number.
@@ -270,6 +272,7 @@ impl Forward {
             Self::Mode => "mode",
             Self::NoUser => "no_user",
             Self::OtherUser => "other_user",
+            Self::AmbiguousHead => "ambiguous_head",
             Self::HeaderValue => "header_value",
             Self::NotANumber => "not_a_number",
             Self::TooLargeForBatch => "too_large_for_batch",

@@ -2,23 +2,23 @@
 //! ([`Acceptor::keep_prepared`]).
 
 use super::ack::{Ack, acknowledge};
+use super::arrival::Arrival;
 use super::call::Call;
 use super::decode::{self, Decoded, Decoder, Payload};
 use super::look::Looked;
 use super::show::has_ack;
-use crate::event::{Event, GroupIndex, Principal, Succession};
-use crate::identity::Identity;
+use crate::event::{Event, GroupIndex, Succession};
 use crate::ingest::Acceptor;
 use crate::ingest::accept::buckets::{NoToken, Payer};
-use crate::ingest::accept::contexts::TooMuch;
 use crate::ingest::accept::refusal::{Decline, Forward, Refusal};
 use crate::ingest::accept::seen::{Claim, Known, SeenKey};
-use crate::ingest::accept::shares::{Address, Holder, Share};
+use crate::ingest::accept::shares::{Holder, Share};
 use crate::ingest::settings::Group;
 use crate::journal::More;
 use crate::rollout::Mode;
 use crate::route::EventRoute;
 use crate::spans::Origin;
+use crate::template::ObjectTemplate;
 use bytes::Bytes;
 
 /// An event that may be kept, and what is said when it is.
@@ -45,57 +45,6 @@ enum Admission {
     OffUndecided(SeenKey),
     /// Under this key, with this share of the bounds.
     New(SeenKey, Share),
-}
-
-/// An event on its way to be kept.
-pub(in crate::ingest) struct Arrival {
-    pub(in crate::ingest) event: Event,
-    /// Where its call came from.
-    address: Address,
-    /// Its context may be kept.
-    fits: Result<(), TooMuch>,
-    /// See [`Decoded`].
-    pub(super) in_time: Result<(), Decline>,
-    /// What it takes of the bounds, if that is taken already.
-    pub(in crate::ingest) share: Option<Share>,
-    /// What its caller's token is counted by, where that names its user.
-    token: Option<Principal>,
-    /// Its id is its client's, and not one that Tidegate made of the call.
-    pub(super) id_is_given: bool,
-    /// The tokens of its whole batch are taken.
-    pub(super) is_paid: bool,
-    /// Its caller's session succeeded another one.
-    succession: Option<Succession>,
-    /// Its call's span.
-    origin: Origin,
-}
-
-impl Arrival {
-    /// `tokens`: who reads callers' tokens, where these are counted.
-    fn of(tokens: Option<&Identity>, call: &Call<'_>, decoded: Decoded<'_>) -> Self {
-        let Decoded {
-            event,
-            fits,
-            in_time,
-            succession,
-            id_is_given,
-            ..
-        } = decoded;
-        // What names the user is the token only where the event says so.
-        let claims = tokens.filter(|_| event.owner().claimed);
-        Self {
-            event,
-            address: Address::of(call.caller.peer().client),
-            fits,
-            in_time,
-            share: None,
-            token: claims.and_then(|identity| identity.claiming_token(call.caller)),
-            id_is_given,
-            is_paid: false,
-            succession,
-            origin: call.origin(),
-        }
-    }
 }
 
 impl Acceptor {
@@ -219,9 +168,14 @@ impl Acceptor {
         if candidates.len() > 1 {
             decode::check_type(&self.0.identity, call.caller, &route.content_types)?;
         }
+        let is_utf8 = call.caller.has_utf8_body();
+        is_utf8.then_some(()).ok_or(Forward::ContentType)?;
         let query = call.caller.parts().uri.query();
         let is_known = query.is_none_or(|query| route.knows_query(query));
-        is_known.then_some(()).ok_or(Forward::Query)
+        is_known.then_some(()).ok_or(Forward::Query)?;
+        let mut taken = route.event.iter().flat_map(ObjectTemplate::of_head);
+        let is_plain = taken.all(|(source, name)| call.caller.has_one_reading(*source, name));
+        is_plain.then_some(()).ok_or(Forward::AmbiguousHead)
     }
 
     /// Keeps what may be kept, and says what its client hears; `None`: its id has become known
@@ -307,6 +261,7 @@ impl Acceptor {
             identity: &shared.identity,
             contexts: &shared.contexts,
             changes: &shared.changes,
+            reputation: &shared.reputation,
             token_margin: shared.delivery.token_margin,
         })
     }

@@ -13,7 +13,7 @@ use super::load::{self, Ready, Under};
 use super::pack::{Packer, Room};
 use super::turns::{Callers, Party, Place, Turns};
 use super::workers::{Work, Workers};
-use crate::event::{Context, Fingerprint, Keys, LaneKey, Realm};
+use crate::event::{Context, Fingerprint, Keys, LaneKey};
 use crate::identity::Identity;
 use crate::ingest::lanes::shard::Message;
 use crate::ingest::lanes::shard::sleep_until;
@@ -35,7 +35,7 @@ pub struct Dispatcher {
     /// The limits of each shared group's common batches.
     rooms: HashMap<usize, Room>,
     /// What waits, by group, host and scheme: a batch is asked of one host.
-    packers: HashMap<(usize, Realm, bool), Packer<Ready>>,
+    packers: HashMap<(usize, Option<Box<str>>, bool), Packer<Ready>>,
     workers: Workers<Arc<Deliverer>>,
     /// Of what is on its way, by its worker.
     places: HashMap<Id, Place>,
@@ -156,9 +156,10 @@ impl Dispatcher {
             .events
             .first()
             .map(|queued| queued.entry.event());
-        let place = event.map(|event| (group, event.owner().realm, event.context.place().1));
-        let loads = match (self.rooms.get(&group), place) {
-            (Some(room), Some(place)) if ready.under == Under::Service => {
+        let loads = match (self.rooms.get(&group), event) {
+            (Some(room), Some(event)) if ready.under == Under::Service => {
+                let (host, https) = event.context.place();
+                let place = (group, host.map(Into::into), https);
                 let packer = self
                     .packers
                     .entry(place)

@@ -58,10 +58,13 @@ impl Deliverer {
                 self.end_probe(load);
                 tracing::error!(group = %group.name, %batch, why, "a batch was refused by the \
                     assembler");
-                return (
-                    same(load, &Verdict::Refused { named: Vec::new() }),
-                    Attempt::Unsendable,
-                );
+                // None suffers for what another lane's events are.
+                let judged = if load.len() > 1 {
+                    Judged::Halves
+                } else {
+                    same(load, &Verdict::Refused { named: Vec::new() })
+                };
+                return (judged, Attempt::Unsendable);
             }
         };
         let reader = Reader {

@@ -21,6 +21,7 @@ pub const LEFT_OUT: [(&str, &[&str]); 4] = [
             "accept-ranges",
             "date",
             "server",
+            "tidegate-*",
             "via",
             "x-powered-by",
         ],

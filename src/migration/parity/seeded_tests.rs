@@ -490,6 +490,17 @@ fn a_body_that_was_cut_off_or_packed_is_not_compared_and_counted() {
     take(&mut sheet, &packed);
     let route = &sheet.report(String::new(), 1).routes[0];
     assert_eq!((route.agreements, route.unread), (2, 2));
+    // Where it is so with more than one in twenty, nobody knows.
+    let mut decide = |cut: u64| {
+        for number in 0..4_000 {
+            let mut event = quiet(number);
+            event.single.is_whole = number >= cut;
+            take(&mut sheet, &event);
+        }
+        sheet.report(String::new(), 1).routes[0].verdict.decision
+    };
+    assert_eq!(decide(190), Decision::Go);
+    assert_eq!(decide(220), Decision::NotYet);
 }
 
 #[test]

@@ -111,6 +111,13 @@ fn find_reasons_to_wait(facts: &Facts<'_>) -> Vec<String> {
             )
         });
     }
+    if facts.unread * SILENT_ONE_IN >= facts.compared && facts.unread > 0 {
+        why.push(format!(
+            "Of {} of {} compared events a body was cut off, or packed in a way that can't be read, \
+             so that its members were not compared: 5 % or more.",
+            facts.unread, facts.compared
+        ));
+    }
     let all = facts.compared + facts.silent;
     if facts.silent * SILENT_ONE_IN >= all && facts.silent > 0 {
         why.push(format!(

@@ -19,6 +19,7 @@ use crate::migration::modes::route_names;
 use crate::migration::parity::{Rules, Sends, Sheet, Told};
 use crate::route::EventRoute;
 use crate::upstream::Upstream;
+use http::header::CONTENT_ENCODING;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -396,8 +397,11 @@ fn longest_window(groups: &[Group]) -> Duration {
     groups.iter().map(longest).max().unwrap_or_default()
 }
 
-fn told_of<S: Stage>(stage: &S, answered: Answered) -> Told {
+fn told_of<S: Stage>(stage: &S, mut answered: Answered) -> Told {
     let plain = stage.unpack(&answered.headers, &answered.body);
+    if plain.is_some() {
+        answered.headers.remove(CONTENT_ENCODING);
+    }
     Told {
         status: answered.status.as_u16(),
         is_whole: answered.is_whole && plain.is_some(),

@@ -62,8 +62,8 @@ pub(super) mod results {
         DUPLICATES = Key::without("duplicates", Said("place"), "at the top, or under `data`");
         /// the list of what was refused
         FAILED = Key::without("failed", Said("place"), "at the top, or under `data`");
-        /// the id in an entry of a list
-        ID = Key::with("id", Said("list of names"), r#"["id", "clientEventId"]"#);
+        /// the id in an entry of a list: the first that is an event's
+        ID = Key::without("id", Said("list of names"), "`id_field`, then `id`, `clientEventId`");
         /// the reason in an entry of `failed`
         REASON = Key::with("reason", Said("list of names"), r#"["reason"]"#);
         /// what an id in no list is

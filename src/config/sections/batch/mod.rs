@@ -86,7 +86,7 @@ fn read_group(
             ),
             shown: false,
             headers: carried.headers.clone(),
-            results: replies::read_results(section),
+            results: replies::read_results(section, &section.text(&ID_FIELD).unwrap_or_default()),
             success: replies::read_success(section),
             require: section
                 .names::<String>(&REQUIRE)

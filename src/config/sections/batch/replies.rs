@@ -68,8 +68,9 @@ pub(super) fn read_success(group: &Section<'_>) -> Option<Success> {
     })
 }
 
-/// Where a reply speaks of single events; names or JSON Pointers.
-pub(super) fn read_results(group: &Section<'_>) -> Results {
+/// Where a reply speaks of single events; names or JSON Pointers. `id_field`: what the events' own
+/// ids are named.
+pub(super) fn read_results(group: &Section<'_>, id_field: &str) -> Results {
     let table = group.section(&RESULTS);
     let places = Places {
         accepted: read_place(&table, &results::ACCEPTED),
@@ -79,9 +80,12 @@ pub(super) fn read_results(group: &Section<'_>) -> Results {
     let in_order = read_in_order(&table, &places);
     let plain = Results::default();
     let needed = places != Places::default();
+    let own = std::iter::once(Arc::from(id_field));
+    let ids = own.chain(plain.id.into_iter().filter(|name| **name != *id_field));
+    let ids = ids.collect();
     let results = Results {
         places: if needed { vec![places] } else { plain.places },
-        id: read_names(&table, &results::ID, plain.id),
+        id: read_names(&table, &results::ID, ids),
         reason: read_names(&table, &results::REASON, plain.reason),
         missing: table.choice(&results::MISSING, &MISSINGS, Missing::Retry),
         needed: needed || in_order.is_some(),

@@ -28,6 +28,7 @@ use crate::ingest::accept::shares::{Holder, NoShare, Share, Shares, Takes};
 use crate::journal::refusals::{KeepRefusals, Refusal, Refusals};
 use crate::keyed::AsItIsBuilder;
 use grounds::Proof;
+use moka::policy::EvictionPolicy;
 use refused::RefusedPrincipals;
 use renewals::Renewals;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -47,7 +48,8 @@ pub struct Vouched {
     pub opens: bool,
 }
 
-/// What is known of principals; every map is capped, the least used are forgotten first: a
+/// What is known of principals; every map is capped, the least recently used are forgotten first (what is new is taken in any
+/// case, though forged tokens come in floods): a
 /// forgotten refusal costs one more late rejection, a forgotten proof one more forwarded call.
 #[derive(Debug)]
 pub struct Reputation {
@@ -85,6 +87,7 @@ impl Reputation {
             proofs: moka::sync::Cache::builder()
                 .max_capacity(most)
                 .time_to_idle(refusal)
+                .eviction_policy(EvictionPolicy::lru())
                 .build_with_hasher(AsItIsBuilder::default()),
             proof,
             open: (0..groups).map(|_| AtomicBool::new(false)).collect(),
@@ -135,6 +138,14 @@ impl Reputation {
         self.refused.refuse_in(principal, group);
         self.reconsider(principal);
         self.keep_refusal(principal);
+    }
+
+    /// What its maps have put off is done.
+    #[cfg(test)]
+    fn settle_maps(&self) {
+        self.refused.settle();
+        self.proofs.run_pending_tasks();
+        self.renewals.settle();
     }
 
     /// As if its refusal had been pushed out by others'.

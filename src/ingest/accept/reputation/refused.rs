@@ -4,6 +4,7 @@
 use crate::event::{GroupIndex, Principal, first_eight};
 use crate::journal::refusals::Refusal;
 use moka::ops::compute::Op;
+use moka::policy::EvictionPolicy;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -91,6 +92,7 @@ impl RefusedPrincipals {
             refused: moka::sync::Cache::builder()
                 .max_capacity((most / REFUSED_PART).max(1))
                 .time_to_live(refusal)
+                .eviction_policy(EvictionPolicy::lru())
                 .build(),
             ever_refused: Marks::new(),
             everywhere: Arc::new((0..groups).map(GroupIndex).collect()),
@@ -151,6 +153,11 @@ impl RefusedPrincipals {
                 ..refused
             }
         });
+    }
+
+    #[cfg(test)]
+    pub(super) fn settle(&self) {
+        self.refused.run_pending_tasks();
     }
 
     /// As if its refusal had been pushed out by others'.

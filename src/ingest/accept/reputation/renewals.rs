@@ -2,6 +2,7 @@
 //! renewed a cookie that the browser didn't see, or since it is time.
 
 use crate::event::Principal;
+use moka::policy::EvictionPolicy;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -29,11 +30,27 @@ impl Renewals {
             to_renew: moka::sync::Cache::builder()
                 .max_capacity(most)
                 .time_to_live(life)
+                .eviction_policy(EvictionPolicy::lru())
                 .build(),
             any_to_renew: AtomicBool::new(false),
-            renewed: moka::sync::Cache::builder().max_capacity(most).build(),
+            renewed: moka::sync::Cache::builder()
+                .max_capacity(most)
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
             refresh,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn settle(&self) {
+        self.to_renew.run_pending_tasks();
+        self.renewed.run_pending_tasks();
+    }
+
+    /// Its call was forwarded lately.
+    #[cfg(test)]
+    pub(super) fn is_known(&self, principal: Principal) -> bool {
+        self.renewed.contains_key(&principal)
     }
 
     /// A delivery's answer renewed a cookie of this principal, and its browser didn't see it.

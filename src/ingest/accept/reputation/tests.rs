@@ -50,6 +50,37 @@ fn a_proof_holds_where_it_was_given_until_a_refusal() {
     );
 }
 
+/// A principal of its own for each number.
+fn numbered(number: u32) -> Principal {
+    let mut bytes = [7; 16];
+    bytes[..4].copy_from_slice(&number.to_le_bytes());
+    Principal(bytes)
+}
+
+#[test]
+fn what_is_new_is_remembered_though_there_is_room_for_no_more_and_older_ones_are_used() {
+    let most = 80;
+    let minute = Duration::from_secs(60);
+    let known = Reputation::new(1, Some(minute), minute, Some(minute), most, shares());
+    for next in 0..2_000 {
+        let (refused, good) = (numbered(2 * next), numbered(2 * next + 1));
+        known.refuse(refused, RefusedBy::Unauthorized);
+        known.vouch(good, false, HERE);
+        known.renewals.note(good);
+        known.settle_maps();
+        for older in 0..20.min(next) {
+            let (refused, good) = (numbered(2 * older), numbered(2 * older + 1));
+            // Used, whatever it says.
+            let found = (known.is_refused(refused), known.is_proven(good, HERE));
+            let wanted = known.renewals.is_wanted(good);
+            assert!(!wanted, "{found:?}");
+        }
+        assert!(known.is_refused(refused), "{next}");
+        assert!(known.is_proven(good, HERE), "{next}");
+        assert!(known.renewals.is_known(good), "{next}");
+    }
+}
+
 #[test]
 fn where_strangers_are_taken_a_success_proves_nothing_of_a_name() {
     let known = Reputation::new(2, None, Duration::from_secs(60), None, 100, shares());

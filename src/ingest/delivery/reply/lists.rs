@@ -168,10 +168,9 @@ impl<'a, 'i> Scan<'a, 'i> {
 
     /// A list's entry.
     fn name(&mut self, target: Target, entry: &'a str) {
-        let Some(id) = id_of(entry, self.reader.results) else {
+        let Some((id, event)) = id_of(entry, self.reader.results, |id| self.ids.find(id)) else {
             return;
         };
-        let event = self.ids.find(&id);
         let count = self.ids.len();
         let Some(named) = self.named.get_mut(target.0) else {
             return;

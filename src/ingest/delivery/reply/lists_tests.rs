@@ -13,6 +13,7 @@ fn gather<'a>(
     text: &'a str,
     places: &Places,
     reader: Reader<'_>,
+    ids: &[&str],
 ) -> Option<HashMap<Cow<'a, str>, Fate>> {
     let list = |place: &Option<Path>| json::elements(json::at(text, &place.as_ref()?.0)?).ok();
     let lists = [
@@ -31,7 +32,8 @@ fn gather<'a>(
                 List::Duplicates => Fate::Done(Outcome::Duplicate),
                 List::Accepted => Fate::Done(Outcome::Accepted),
             };
-            fates.extend(id_of(entry, reader.results).map(|id| (id, fate)));
+            let is_event = |id: &str| ids.contains(&id).then_some(());
+            fates.extend(id_of(entry, reader.results, is_event).map(|(id, _)| (id, fate)));
         }
     }
     Some(fates)
@@ -52,7 +54,7 @@ fn slowly(body: &str, ids: &[&str], reader: Reader<'_>) -> Result<Said, Unreadab
         .results
         .places
         .iter()
-        .find_map(|places| gather(body, places, reader));
+        .find_map(|places| gather(body, places, reader, ids));
     let fates = lists.map(|lists| {
         let fates: Vec<_> = ids
             .iter()

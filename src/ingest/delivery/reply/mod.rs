@@ -16,6 +16,7 @@ use crate::json::{self, Object};
 use crate::template::Path;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use ids::Ids;
 use lists::Scan;
 use serde_json::Value;
 use std::borrow::Cow;
@@ -327,20 +328,34 @@ fn fate_in_order(
     }
 }
 
-/// An id by itself, or in an object: text, or a number as it is written.
-fn id_of<'a>(raw: &'a str, results: &Results) -> Option<Cow<'a, str>> {
+/// An id by itself, or in an object: text, or a number as it is written; and the event that it names.
+/// An object may have several, one of them its row's in a database: the first that names an event.
+fn id_of<'a, E>(
+    raw: &'a str,
+    results: &Results,
+    mut find: impl FnMut(&str) -> Option<E>,
+) -> Option<(Cow<'a, str>, Option<E>)> {
     let plain = |raw: &'a str| match raw.as_bytes().first()? {
         b'"' => json::string(raw),
         b'0'..=b'9' | b'-' => Some(Cow::Borrowed(raw)),
         _ => None,
     };
-    plain(raw).or_else(|| {
-        let object = Object::parse(raw).ok()?;
-        results
-            .id
-            .iter()
-            .find_map(|name| object.get(name).and_then(plain))
-    })
+    if let Some(id) = plain(raw) {
+        let event = find(&id);
+        return Some((id, event));
+    }
+    let object = Object::parse(raw).ok()?;
+    let mut of_none = None;
+    for name in &results.id {
+        let Some(id) = object.get(name).and_then(plain) else {
+            continue;
+        };
+        if let Some(event) = find(&id) {
+            return Some((id, Some(event)));
+        }
+        of_none.get_or_insert((id, None));
+    }
+    of_none
 }
 
 fn fate_of(raw: &str, reader: Reader<'_>) -> Fate {
@@ -387,11 +402,12 @@ fn named_ids(asked: &Asked<'_>, body: &[u8], results: &Results) -> Vec<EventId> 
         .iter()
         .filter_map(|places| places.failed.as_ref())
         .flat_map(|path| list(&path.0));
-    let named: HashSet<Cow<'_, str>> = by_id
+    let mut ids = Ids::of(&asked.ids);
+    let named: HashSet<usize> = by_id
         .into_iter()
         .flatten()
         .chain(configured)
-        .filter_map(|raw| id_of(raw, results))
+        .filter_map(|raw| id_of(raw, results, |id| ids.find(id))?.1)
         .collect();
     let by_place = [of(&["details"]), of(&["errors"]), of(&["issues"])];
     let places: HashSet<usize> = by_place
@@ -399,7 +415,7 @@ fn named_ids(asked: &Asked<'_>, body: &[u8], results: &Results) -> Vec<EventId> 
         .flatten()
         .filter_map(place_of)
         .collect();
-    let is_named = |(place, id): &(usize, &&str)| places.contains(place) || named.contains(**id);
+    let is_named = |(place, _): &(usize, &&str)| places.contains(place) || named.contains(place);
     asked
         .ids
         .iter()

@@ -444,6 +444,30 @@ fn results_in_the_order_of_the_batch_say_what_each_event_becomes() {
 }
 
 #[test]
+fn an_entry_with_a_rows_id_beside_the_events_names_the_event() {
+    let taken = |entry: Value| json!({ "accepted": [entry, "b", { "clientEventId": "c" }] });
+    for entry in [
+        json!({ "id": 991, "clientEventId": "a" }),
+        json!({ "clientEventId": "a", "id": "row-7" }),
+        json!({ "id": null, "clientEventId": "a" }),
+    ] {
+        let found = reading(200, &taken(entry.clone()), None);
+        assert_eq!((found.answer, found.unknown), (all_taken(), 0), "{entry}");
+    }
+    let found = reading(
+        200,
+        &taken(json!({ "id": 991, "clientEventId": "x" })),
+        None,
+    );
+    assert_eq!(found.unknown, 1);
+    let refused = json!({ "failed": [{ "id": 991, "clientEventId": "a" }] });
+    assert_eq!(
+        reading(422, &refused, None).answer,
+        Answer::Refused(vec![EventId::try_new("a").unwrap()])
+    );
+}
+
+#[test]
 fn a_groups_results_say_where_a_reply_speaks_of_its_events() {
     let (yes, known, again) = (
         Fate::Done(Outcome::Accepted),

@@ -185,9 +185,11 @@ impl Order {
             } = look(lane);
             other_is_good || !good && well
         };
-        let foreign = self.foreign(seat).filter_map(|other| other.fronts.first());
-        let foreign = foreign
-            .filter(|(_, lane)| waits_for(*lane))
+        // A principal's standing is one in each group: the first of its lanes that is waited for needn't
+        // be its first.
+        let foreign = self
+            .foreign(seat)
+            .filter_map(|other| other.fronts.iter().find(|(_, lane)| waits_for(*lane)))
             .map(|(front, _)| *front);
         own.chain(foreign)
             .min()

@@ -1548,6 +1548,37 @@ fn renewed(lanes: &mut Lanes<Model>, now: Instant) {
     lanes.push(now + Duration::from_secs(1), event(3, 1, 2));
 }
 
+/// A principal may be good in one of two groups that keep one order, and have something in both.
+#[test]
+fn an_older_event_goes_first_though_its_principals_first_lane_is_in_a_group_where_nothing_speaks_for_it()
+ {
+    let now = Instant::now();
+    let of = |group: usize, made: Model| {
+        let group = GroupIndex(group);
+        Model {
+            lane: LaneKey { group, ..made.lane },
+            ..made
+        }
+    };
+    let with = |other| Rules {
+        ordered: vec![GroupIndex(other)],
+        ..rules()
+    };
+    let mut lanes = Lanes::new(vec![with(1), with(0)], 100);
+    for principal in [1, 2] {
+        lanes.vouch(Principal([principal; 16]), &[GroupIndex(1)]);
+    }
+    lanes.push(now, of(0, event(3, 1, 1)));
+    lanes.push(now, of(1, event(5, 1, 1)));
+    lanes.push(now, of(1, event(10, 1, 2)));
+    lanes.seal_all();
+    for seq in [3, 5, 10] {
+        let batch = one(&mut lanes);
+        assert_eq!(seqs(&batch), [seq]);
+        accept(&mut lanes, now, batch);
+    }
+}
+
 #[test]
 fn a_renewed_tokens_events_go_after_those_of_the_old_one() {
     let now = Instant::now();
