@@ -35,7 +35,7 @@ pub(super) async fn answer_user(setup: &Setup, asked: &Method, path: &str) -> Re
         Method::DELETE => {
             // It goes on to its end, whoever waits for the answer.
             let forgetting = tokio::spawn(async move { operations.forget_user(&user).await });
-            let Ok(erased) = forgetting.await else {
+            let Ok((erased, is_durable)) = forgetting.await else {
                 return text(StatusCode::INTERNAL_SERVER_ERROR, "it ended early\n");
             };
             setup.read.forget();
@@ -43,11 +43,15 @@ pub(super) async fn answer_user(setup: &Setup, asked: &Method, path: &str) -> Re
                 pending = erased.pending,
                 dead_letters = erased.dead_letters,
                 in_flight = erased.in_flight,
+                durable = is_durable,
                 "what was kept of a user is erased"
             );
             json(
                 StatusCode::OK,
-                &json!({ "user": name, "erased": erased, "stored_answers_of_all": stored }),
+                &json!({
+                    "user": name, "erased": erased, "durable": is_durable,
+                    "stored_answers_of_all": stored,
+                }),
             )
         }
         _ => refuse_method("GET, DELETE"),

@@ -78,6 +78,13 @@ fn describe(found: &Value, is_erased: bool) -> String {
             "{flying} batches are still on their way after 10 s: run it again when they are over"
         ));
     }
+    if found.get("durable") == Some(&Value::Bool(false)) {
+        lines.push(
+            "The journal can't be written now: a restart brings back what was in it. Run it again \
+             when /readyz says that it can."
+                .to_owned(),
+        );
+    }
     lines.push(BESIDE.to_owned());
     if !is_erased {
         lines.push("Nothing was erased: --yes does it.".to_owned());

@@ -3,9 +3,11 @@
 use super::error::{OpenError, io_error_at};
 use super::log::replay::LeftOut;
 use super::record::FORMAT;
+use parking_lot::Mutex;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Marks a directory and its format.
@@ -23,6 +25,57 @@ const LEFT_OUT: &str = "LEFT_OUT";
 const NEW_LEFT_OUT: &str = "LEFT_OUT.new";
 /// What the format's mark is called until it is whole.
 const NEW_FORMAT: &str = "FORMAT.new";
+/// Directories that may have been made for one that lies in them: no more are synced.
+const MADE_AT_ONCE: usize = 3;
+
+/// Makes everything that a log needs but its files, and takes the directory for this process.
+///
+/// # Errors
+/// It is of another format, another process has it, or the file system refuses.
+pub fn prepare(path: &Path, hold: &Hold) -> Result<(), OpenError> {
+    make_private(path)?;
+    let lock = lock(path)?;
+    check_format(path)?;
+    let log = path.join(LOG);
+    if !log.exists() {
+        std::fs::create_dir_all(&log).map_err(io_error_at(&log))?;
+        sync_names(&log)?;
+    }
+    *hold.0.lock() = Some(lock);
+    Ok(())
+}
+
+/// As [`prepare`], by a process that has looked at no log there.
+///
+/// # Errors
+/// As for [`prepare`]; or another process has written one meanwhile.
+pub fn prepare_anew(path: &Path, hold: &Hold) -> std::io::Result<()> {
+    prepare(path, hold).map_err(std::io::Error::other)?;
+    if std::fs::read_dir(path.join(LOG))?.next().is_some() {
+        hold.end();
+        let what = "another process has begun a journal there: only a restart can take it over";
+        return Err(std::io::Error::other(what));
+    }
+    Ok(())
+}
+
+/// The names in this directory stay after a power cut, and its own and that of the one it lies in, if
+/// those that hold them may be read.
+///
+/// # Errors
+/// The file system refuses the first.
+pub fn sync_names(path: &Path) -> Result<(), OpenError> {
+    let sync = |path: &Path| File::open(path).and_then(|directory| directory.sync_all());
+    sync(path).map_err(io_error_at(path))?;
+    for above in path.ancestors().skip(1).take(MADE_AT_ONCE - 1) {
+        // A relative path ends with no name.
+        let is_here = above.as_os_str().is_empty();
+        if let Err(error) = sync(if is_here { Path::new(".") } else { above }) {
+            tracing::debug!(%error, path = %above.display(), "a directory can't be synced");
+        }
+    }
+    Ok(())
+}
 
 /// Makes the directory, or makes it its owner's alone.
 ///
@@ -30,7 +83,11 @@ const NEW_FORMAT: &str = "FORMAT.new";
 /// The file system refuses.
 pub fn make_private(path: &Path) -> Result<(), OpenError> {
     use std::os::unix::fs::PermissionsExt as _;
+    let is_there = path.exists();
     std::fs::create_dir_all(path).map_err(io_error_at(path))?;
+    if !is_there {
+        sync_names(path)?;
+    }
     let found = std::fs::metadata(path).map_err(io_error_at(path))?;
     if found.permissions().mode() & 0o7777 == 0o700 {
         return Ok(());
@@ -95,6 +152,23 @@ impl Drop for DirectoryLock {
     }
 }
 
+/// The hold on a directory, which a process may get later than it started.
+#[derive(Debug, Clone, Default)]
+pub struct Hold(Arc<Mutex<Option<DirectoryLock>>>);
+
+impl Hold {
+    /// On a directory that is locked.
+    #[must_use]
+    pub fn of(lock: DirectoryLock) -> Self {
+        Self(Arc::new(Mutex::new(Some(lock))))
+    }
+
+    /// Another process may have the directory.
+    pub fn end(&self) {
+        drop(self.0.lock().take());
+    }
+}
+
 /// Takes the directory for this process.
 ///
 /// # Errors
@@ -106,7 +180,7 @@ pub fn lock(path: &Path) -> Result<DirectoryLock, OpenError> {
     let file = match options.open(&file_path) {
         // A start on a disk that became read-only forwards, and what is pending is sent (ruling 19).
         Err(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
-            File::open(&file_path)
+            File::open(&file_path).map_err(|_| error)
         }
         opened => opened,
     };
@@ -222,14 +296,7 @@ pub fn keep_origin(path: &Path, origin: &([u8; 16], [u8; 32])) -> Result<(), Ope
     let mut bytes = [&origin.0[..], &origin.1].concat();
     bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
     match write_whole(path, NEW_ORIGIN, &path.join(ORIGIN), &bytes) {
-        Err(OpenError::Io { source, .. })
-            if matches!(
-                source.kind(),
-                std::io::ErrorKind::StorageFull | std::io::ErrorKind::ReadOnlyFilesystem
-            ) =>
-        {
-            Ok(())
-        }
+        Err(error) if error.is_want_of_room() => Ok(()),
         kept => kept,
     }
 }

@@ -60,6 +60,21 @@ pub enum OpenError {
     Vault(#[from] VaultError),
 }
 
+impl OpenError {
+    /// The disk is full or read-only, which may end (ruling 19).
+    #[must_use]
+    pub fn is_want_of_room(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        let Self::Io { source, .. } = self else {
+            return false;
+        };
+        matches!(
+            source.kind(),
+            StorageFull | ReadOnlyFilesystem | QuotaExceeded
+        )
+    }
+}
+
 /// Names the path in what the file system said.
 pub(super) fn io_error_at(path: &Path) -> impl Fn(std::io::Error) -> OpenError {
     move |source| OpenError::Io {

@@ -284,16 +284,14 @@ impl<T: Ticket, F: Files> Journal<T, F> {
         drop(kept.await);
     }
 
-    /// Waits until what was queued so far is as durable as an event. A journal that can't be
-    /// written doesn't answer for it.
-    pub async fn write_queued(&self) {
+    /// Waits until what was queued so far is as durable as an event; `false`: the journal can't be
+    /// written, and a restart may bring back what was ended.
+    pub async fn write_queued(&self) -> bool {
         let Level::Disk(Disk { committer, .. }) = &self.level else {
-            return;
+            return true;
         };
-        if self.health.failure().is_none() {
-            // It ends without a word when nothing is kept any more.
-            drop(committer.fence().await);
-        }
+        // It ends without a word when nothing is kept any more.
+        self.health.failure().is_none() && committer.fence().await.unwrap_or(false)
     }
 
     /// Dead letters that an operator dropped, with their credentials.

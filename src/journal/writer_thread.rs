@@ -3,7 +3,7 @@
 
 use super::commit::leader::{lead_if_free, write_waiting};
 use super::commit::shared::Shared;
-use super::directory::DirectoryLock;
+use super::directory::Hold;
 use super::entry::Ticket;
 use super::fill::Fill;
 use super::log::files::Files;
@@ -32,8 +32,7 @@ const LONGEST_STEP_PAUSE: Duration = Duration::from_secs(1);
 /// The thread's own state.
 pub struct WriterThread<F: Files, T: Ticket> {
     shared: Arc<Shared<F, T>>,
-    /// Holds the directory.
-    lock: Option<DirectoryLock>,
+    hold: Hold,
     syncs: Syncs<F>,
     reclaim: Option<Reclaim<F>>,
     /// What was reserved is filled, too.
@@ -52,12 +51,12 @@ pub struct WriterThread<F: Files, T: Ticket> {
 }
 
 impl<F: Files, T: Ticket> WriterThread<F, T> {
-    /// `lock` holds the directory as long as it runs. `to_reclaim`: so many of the oldest segments
+    /// `hold` keeps the directory as long as it runs. `to_reclaim`: so many of the oldest segments
     /// are reclaimed at once, since they are damaged or what is in them should be sealed otherwise.
-    pub fn new(shared: Arc<Shared<F, T>>, lock: Option<DirectoryLock>, to_reclaim: usize) -> Self {
+    pub fn new(shared: Arc<Shared<F, T>>, hold: Hold, to_reclaim: usize) -> Self {
         Self {
             shared,
-            lock,
+            hold,
             syncs: Syncs::new(),
             reclaim: None,
             fills: false,
@@ -293,7 +292,7 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
         }
         let closing = self.shared.take_closing();
         // ORDER: the directory is free before a caller hears that it is.
-        drop(self.lock.take());
+        self.hold.end();
         let heard = closing
             .into_iter()
             .filter_map(|answer| answer.send(()).ok())

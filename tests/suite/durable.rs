@@ -3,7 +3,7 @@
 
 use crate::crash::configure;
 use crate::support::process::{LONG_DRAIN, Process, run};
-use crate::support::upstream::{FakeUpstream, answer};
+use crate::support::upstream::{FakeUpstream, Seen, answer};
 use crate::support::{Http, Sidecar, in_time};
 use http::Method;
 use serde_json::{Value, json};
@@ -402,7 +402,7 @@ async fn a_write_waits_for_the_groups_that_it_drains_and_for_no_other() {
 
 /// As [`post`], for a process that restarts: the host is a part of who calls, and each start has
 /// another port.
-async fn post_at_home(at: std::net::SocketAddr, user: &str, id: &str) {
+async fn post_at_home(at: std::net::SocketAddr, user: &str, id: &str) -> crate::support::Answer {
     let body = format!("{{\"id\":\"{id}\",\"user\":\"{user}\",\"lesson\":\"l\",\"percent\":5}}");
     let token = format!("token-{user}");
     let headers = [("authorization", token.as_str()), ("host", "app.test")];
@@ -411,6 +411,7 @@ async fn post_at_home(at: std::net::SocketAddr, user: &str, id: &str) {
         .await
         .unwrap();
     assert!(answer.status.is_success(), "{answer:?}");
+    answer
 }
 
 /// The same configuration, its group packed for a service from now on.
@@ -510,6 +511,61 @@ async fn a_letter_whose_credential_is_damaged_is_never_replayed_and_harms_no_lat
         .map(|seen| (seen.ids(), seen.header("authorization").to_owned()))
         .collect();
     assert_eq!(sent, [(vec!["b".to_owned()], "token-u".to_owned())]);
+}
+
+/// What names a repetition outlives restarts, and a replay after one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_was_replayed_after_a_restart_is_known_when_its_client_sends_it_again() {
+    for dies_after in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let upstream = FakeUpstream::start().await;
+        let died = |seen: &Seen| (seen.path == "/batch").then(|| answer(422, json!({})));
+        let busy = |seen: &Seen| (seen.path == "/batch").then(|| answer(503, json!({})));
+        if dies_after {
+            upstream.answer_with(busy);
+        } else {
+            upstream.answer_with(died);
+        }
+        let soon = ("drain = \"5s\"", "drain = \"100ms\"");
+        let window = ("window = \"1h\"", "window = \"10ms\"");
+        let config = configure(directory.path(), upstream.address, "disk", &[soon, window]);
+        let process = Process::start(&config);
+        post_at_home(process.address, "u", "a").await;
+        upstream.until(|seen| !seen.is_empty()).await;
+        process.terminate_in_time().await;
+
+        // What was pending dies in the next process.
+        upstream.answer_with(died);
+        let process = Process::start(&config);
+        let ask = async |method, path| {
+            let asked = Http::default();
+            let heard = asked.try_call(process.admin, method, path, &[], "").await;
+            heard.unwrap().json()
+        };
+        while ask(Method::GET, "/dead-letters")
+            .await
+            .as_array()
+            .unwrap()
+            .is_empty()
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        upstream.answer_with(|_| None);
+        let replayed = ask(Method::POST, "/dead-letters/replay").await;
+        assert_eq!(replayed["replayed"], json!(["a"]));
+        let before = upstream.seen().len();
+        let again = post_at_home(process.address, "u", "a").await;
+        assert_eq!(again.header("tidegate-event"), "a", "{again:?}");
+        post_at_home(process.address, "u", "b").await;
+        let (_, printed) = process.terminate_in_time().await;
+        assert!(printed.contains("duplicate 1 "), "{printed}");
+        let seen = upstream.seen();
+        let after = seen
+            .iter()
+            .skip(before)
+            .filter(|seen| seen.path != "/batch");
+        assert_eq!(after.count(), 0, "it isn't forwarded");
+    }
 }
 
 /// What holds the credentials in a journal that no process has open is damaged afterwards.

@@ -46,12 +46,12 @@ impl Operations {
         }
     }
 
-    /// Erases it, durably; what was erased, and with `in_flight` what is still on its way after ten
-    /// seconds.
+    /// Erases it; what was erased, with `in_flight` what is still on its way after ten seconds, and
+    /// whether it is erased durably: a journal that can't be written has it at its next start.
     ///
     /// # Cancel safety
     /// What was begun goes on until it is done: this must be spawned.
-    pub async fn forget_user(&self, user: &UserId) -> KeptOfUser {
+    pub async fn forget_user(&self, user: &UserId) -> (KeptOfUser, bool) {
         let shared = &self.0;
         let until = Instant::now() + PATIENCE;
         let (mut erased, mut given_up, mut dropped) =
@@ -74,8 +74,8 @@ impl Operations {
             }
             tokio::time::sleep(LOOK).await;
         }
-        shared.journal.write_queued().await;
-        erased
+        let is_durable = shared.journal.write_queued().await;
+        (erased, is_durable)
     }
 
     /// The user of this name, spelled as events have it.

@@ -5,7 +5,7 @@ use crate::journal::log::live::Live;
 use crate::journal::log::writer::{Begun, Sums};
 use crate::journal::refusals::KeptRefusals;
 use crate::journal::successors::Successors;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// What a remembered id counts, bytes on disk.
 const SEEN_SIZE: u64 = 32;
@@ -47,6 +47,9 @@ pub struct LogIndex {
     bytes: u64,
     /// Contexts.
     pub contexts: HashMap<Fingerprint, UsedContext>,
+    /// Numbers of events, and of events that are dead letters, whose contexts a start has not found: they
+    /// count for none, not for a later one of the same fingerprint either.
+    pub(in crate::journal) without_context: HashSet<u64>,
     /// Dead letters, by the numbers of their events.
     pub letters: HashMap<u64, Kept>,
     /// Successors of sessions.
@@ -109,6 +112,13 @@ impl LogIndex {
         };
         self.contexts.insert(credential, used);
         self.bytes += size;
+    }
+
+    /// The event of this number, or its letter, uses its context no more.
+    pub fn release_context_of(&mut self, number: u64, credential: Fingerprint) {
+        if !self.without_context.remove(&number) {
+            self.release_context(credential);
+        }
     }
 
     /// One frame fewer uses this context.

@@ -190,7 +190,7 @@ impl<'a, F: Files, T: Ticket> Lead<'a, F, T> {
         let credential = journaled.event().lane.credential;
         if let Some(replaced) = replaced.filter(|replaced| replaced.credential != credential) {
             let index = &mut self.shared.queue().index;
-            index.release_context(replaced.credential);
+            index.release_context_of(replaced.letter, replaced.credential);
         }
         journaled.ticket.kept();
         // ORDER: to the tail before the answer, so that a caller that hears the acknowledgement

@@ -109,7 +109,8 @@ impl<F: Files, T: Ticket> Committer<F, T> {
             queue.index.sums.dead = queue.index.sums.dead.saturating_sub(1);
             // That of another credential may be needed again, should the event be refused.
             if replaced.credential == event.lane.credential {
-                queue.index.release_context(event.lane.credential);
+                let index = &mut queue.index;
+                index.release_context_of(replaced.letter, event.lane.credential);
             }
         }
         let size = record::keyed_size(&draft.body);

@@ -183,7 +183,7 @@ impl<T> Queue<T> {
                 self.index.insert_letter(seq, Kept { number, size });
             }
             None => {
-                index.release_context(settle.credential);
+                index.release_context_of(seq, settle.credential);
                 index.seen += usize::from(settle.seen.is_some());
                 self.settled
                     .push(SettledEvent::of(seq, &settle.outcome, settle.seen));
@@ -356,7 +356,7 @@ impl<T> Queue<T> {
         let mut gone = Vec::new();
         for (letter, credential) in letters {
             if self.index.remove_letter(*letter).is_some() {
-                self.index.release_context(*credential);
+                self.index.release_context_of(*letter, *credential);
                 gone.push(*letter);
             }
         }

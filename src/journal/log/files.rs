@@ -1,6 +1,8 @@
 //! The files that segments lie in: those of a directory, behind a small trait. Tests have a disk in
 //! memory that loses what was not synced.
 
+use parking_lot::Mutex;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -108,21 +110,44 @@ pub trait SegmentFile: Send + Sync + 'static {
 /// ext2 to ext4, and XFS (`statfs(2)`).
 const IN_PLACE: [i64; 2] = [0xef53, 0x5846_5342];
 
+/// What makes a directory.
+type Make = Box<dyn Fn() -> io::Result<()> + Send>;
+
 /// Files of a directory.
-#[derive(Debug)]
-pub struct Directory(PathBuf);
+pub struct Directory {
+    path: PathBuf,
+    /// What makes it, while it isn't there.
+    make: Mutex<Option<Make>>,
+}
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Directory").field(&self.path).finish()
+    }
+}
 
 impl Directory {
     /// Of this directory, which must be there.
     #[must_use]
-    pub const fn new(path: PathBuf) -> Self {
-        Self(path)
+    pub fn new(path: PathBuf) -> Self {
+        let make = Mutex::default();
+        Self { path, make }
+    }
+
+    /// Of one that isn't there yet: `make` is tried before each file, until it is made.
+    #[must_use]
+    pub fn made_later(path: PathBuf, make: impl Fn() -> io::Result<()> + Send + 'static) -> Self {
+        let make: Make = Box::new(make);
+        Self {
+            path,
+            make: Mutex::new(Some(make)),
+        }
     }
 
     /// Where a segment lies.
     #[must_use]
     pub fn path_of(&self, number: u64) -> PathBuf {
-        self.0.join(format!("{number:016x}.log"))
+        self.path.join(format!("{number:016x}.log"))
     }
 
     fn number_of(path: &Path) -> Option<u64> {
@@ -138,7 +163,10 @@ impl Files for Directory {
 
     fn list(&self) -> io::Result<Vec<u64>> {
         let mut numbers = Vec::new();
-        for entry in std::fs::read_dir(&self.0)? {
+        if self.make.lock().is_some() {
+            return Ok(numbers);
+        }
+        for entry in std::fs::read_dir(&self.path)? {
             numbers.extend(Self::number_of(&entry?.path()));
         }
         numbers.sort_unstable();
@@ -146,6 +174,12 @@ impl Files for Directory {
     }
 
     fn create(&self, number: u64, size: u64) -> io::Result<File> {
+        let mut unmade = self.make.lock();
+        if let Some(make) = unmade.as_ref() {
+            make()?;
+            *unmade = None;
+        }
+        drop(unmade);
         let path = self.path_of(number);
         let file = File::options()
             .create_new(true)
@@ -189,15 +223,18 @@ impl Files for Directory {
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        File::open(&self.0)?.sync_all()
+        if self.make.lock().is_some() {
+            return Ok(());
+        }
+        File::open(&self.path)?.sync_all()
     }
 
     fn are_written_in_place(&self) -> bool {
-        rustix::fs::statfs(&self.0).is_ok_and(|found| IN_PLACE.contains(&found.f_type))
+        rustix::fs::statfs(&self.path).is_ok_and(|found| IN_PLACE.contains(&found.f_type))
     }
 
     fn free(&self) -> io::Result<u64> {
-        let found = rustix::fs::statvfs(&self.0)?;
+        let found = rustix::fs::statvfs(&self.path)?;
         Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 }

@@ -6,6 +6,7 @@ use super::opened::Opened;
 use super::reading::Reading;
 use crate::event::{Context, Fingerprint, Principal};
 use crate::journal::commit::index::{Kept, LogIndex};
+use crate::journal::directory::Hold;
 use crate::journal::error::{OpenError, io_error_at};
 use crate::journal::log::files::Files;
 use crate::journal::log::frame::Frame;
@@ -96,7 +97,7 @@ pub(super) fn examine<F: Files>(
     Ok(Opened {
         files: Arc::new(files),
         vault,
-        lock: None,
+        hold: Hold::default(),
         index,
         origin,
         pending,
@@ -129,8 +130,9 @@ fn build_index(reading: &Reading<'_>, replayed: &Replayed) -> (LogIndex, Context
             .map_or(replayed.next, |segment| segment.first),
     );
     let mut contexts = Contexts::new();
-    let mut retain_context = |fingerprint: Fingerprint, index: &mut LogIndex| {
+    let mut retain_context = |number: u64, fingerprint: Fingerprint, index: &mut LogIndex| {
         let Some((kept, context)) = reading.contexts.get(&fingerprint) else {
+            index.without_context.insert(number);
             return;
         };
         contexts
@@ -146,11 +148,11 @@ fn build_index(reading: &Reading<'_>, replayed: &Replayed) -> (LogIndex, Context
             number: *number,
             size: event.kept.size,
         });
-        retain_context(event.credential, &mut index);
+        retain_context(*number, event.credential, &mut index);
     }
     for (key, letter) in &reading.letters {
         index.insert_letter(*key, letter.kept);
-        retain_context(letter.credential, &mut index);
+        retain_context(*key, letter.credential, &mut index);
     }
     for (record, number) in &reading.successions {
         let succession = record.succession();

@@ -4,8 +4,8 @@ use super::examine::examine;
 use super::findings::Finding;
 use super::opened::Opened;
 use crate::journal::directory::{
-    FORMAT_FILE, LOG, check_format, keep_left_out, keep_origin, known_format, known_left_out,
-    known_origin, lock, lock_as_it_is, make_private, quarantine, refuse_others,
+    FORMAT_FILE, Hold, LOG, keep_left_out, keep_origin, known_format, known_left_out, known_origin,
+    lock_as_it_is, prepare, prepare_anew, quarantine, refuse_others, sync_names,
 };
 use crate::journal::error::{OpenError, io_error_at};
 use crate::journal::log::files::Directory;
@@ -22,16 +22,24 @@ pub fn open(settings: &JournalSettings) -> Result<Opened, OpenError> {
     let path = &settings.path;
     // ORDER: before anything of it is changed.
     refuse_others(path)?;
-    make_private(path)?;
-    let lock = lock(path)?;
-    check_format(path)?;
-    let log = path.join(LOG);
-    std::fs::create_dir_all(&log).map_err(io_error_at(&log))?;
-    let files = Directory::new(log);
+    let hold = Hold::default();
+    let files = match prepare(path, &hold) {
+        Ok(()) => Directory::new(path.join(LOG)),
+        // Ruling 19: a first start on a full disk forwards, until the directory can be made.
+        Err(error) if error.is_want_of_room() && !known_format(path)? => {
+            tracing::warn!(%error, "the journal's directory can't be made yet");
+            let (later, hold) = (path.clone(), hold.clone());
+            Directory::made_later(path.join(LOG), move || prepare_anew(&later, &hold))
+        }
+        Err(error) => return Err(error),
+    };
     let known = known_left_out(path);
     let mut opened = examine(files, vault, path, (known_origin(path), &known))?;
-    opened.lock = Some(lock);
-    keep_origin(path, &(opened.origin.epoch, opened.origin.secret))?;
+    opened.hold = hold;
+    // Without a directory its segments hold it, and the next start keeps it.
+    if path.exists() {
+        keep_origin(path, &(opened.origin.epoch, opened.origin.secret))?;
+    }
     let left_out = opened.left_out(&known);
     if left_out != known
         && let Err(error) = keep_left_out(path, &left_out)
@@ -69,6 +77,8 @@ fn keep_damaged(files: &Directory, path: &Path, damaged: &[u64]) -> Result<PathB
             kept => kept.map_err(io_error_at(&file))?,
         }
     }
+    // ORDER: the other names are on the disk before a segment may go.
+    sync_names(&place)?;
     Ok(place)
 }
 
@@ -98,7 +108,7 @@ pub fn inspect(settings: &JournalSettings) -> Result<Opened, OpenError> {
         return Err(OpenError::Missing(path.display().to_string()));
     }
     let vault = Vault::new(settings.key_file.as_deref(), &settings.old_key_files)?;
-    let lock = lock_as_it_is(path)?;
+    let hold = lock_as_it_is(path)?.map_or_else(Hold::default, Hold::of);
     known_format(path)?;
     let mut opened = examine(
         Directory::new(path.join(LOG)),
@@ -106,6 +116,6 @@ pub fn inspect(settings: &JournalSettings) -> Result<Opened, OpenError> {
         path,
         (known_origin(path), &known_left_out(path)),
     )?;
-    opened.lock = lock;
+    opened.hold = hold;
     Ok(opened)
 }

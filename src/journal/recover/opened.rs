@@ -5,7 +5,7 @@ use super::reading::FoundFrame;
 use super::stored::{Names, Stored, StoredLetter, read_stored};
 use crate::event::{Context, Fingerprint, GroupIndex, Principal};
 use crate::journal::commit::index::LogIndex;
-use crate::journal::directory::DirectoryLock;
+use crate::journal::directory::Hold;
 use crate::journal::log::files::{Directory, Files};
 use crate::journal::log::replay::{LeftOut, Missing};
 use crate::journal::log::writer::{Origin, Sums};
@@ -22,7 +22,7 @@ use std::time::Duration;
 pub struct Opened<F: Files = Directory> {
     pub(super) files: Arc<F>,
     pub(super) vault: Vault,
-    pub(super) lock: Option<DirectoryLock>,
+    pub(super) hold: Hold,
     pub(super) index: LogIndex,
     pub(super) origin: Origin,
     /// Files that can't be read.

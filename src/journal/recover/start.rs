@@ -45,13 +45,14 @@ impl<F: Files> Opened<F> {
     ) -> std::io::Result<Journal<T, F>> {
         let health = Arc::new(Health::new(clock.clone()));
         let active = ActiveFamilies::new(Instant::now(), memory.events, self.has_events());
+        let newest_unread = self.unread_files.iter().copied().max();
         health.note_unread(self.unread_files.len());
         let dead = self.place_pending(groups, &tails, (&health, &clock), place);
         self.sync_segments();
         let Self {
             files,
             vault,
-            lock,
+            hold,
             index,
             origin,
             forgotten,
@@ -83,7 +84,9 @@ impl<F: Files> Opened<F> {
                 ..origin
             },
         );
+        // One that can't be read was written all the same.
         let newest = index.segments.back().map(|segment| segment.segment);
+        let newest = newest.max(newest_unread);
         reuse_files((&*files, LEAST_SEGMENT), &mut writer, newest, &unused);
         let parts = (files, origin.epoch);
         let shards = tails.len();
@@ -101,7 +104,7 @@ impl<F: Files> Opened<F> {
         committer.restate_refusals(&refusals);
         committer.settle_all(dead);
         committer.drop_letters(&forgotten, true);
-        let mut thread = WriterThread::new(shared, lock, to_reclaim);
+        let mut thread = WriterThread::new(shared, hold, to_reclaim);
         // ORDER: before the first event, or one would be kept that leaves too little room.
         thread.look_at_the_disk();
         std::thread::Builder::new()

@@ -9,6 +9,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+/// What the event says, as the key of its id has it (`ingest/accept/seen.rs`): the second half.
+fn content_of(seen: &[u8; 16]) -> u64 {
+    let [.., a, b, c, d, e, f, g, h] = *seen;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
 /// A pending event as it was found.
 #[derive(Debug)]
 pub struct Stored {
@@ -117,8 +123,7 @@ pub(super) fn read_stored(
         received_at: UNIX_EPOCH + Duration::from_millis(record.received_ms),
         token_life: record.token_life_ms.map(TokenLife::of_ms),
         subject: Subject::from_number(record.subject),
-        // Its part of the seen key is in the record.
-        content: 0,
+        content: content_of(&record.seen),
     };
     let (has_group, has_credential) = (index.is_some(), found.is_some());
     Some(Stored {

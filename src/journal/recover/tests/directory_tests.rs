@@ -19,7 +19,7 @@ fn filled(directory: &Path, events: u64) {
         files,
         index,
         origin,
-        lock,
+        hold,
         ..
     } = opened;
     let writer = Writer::new(
@@ -58,7 +58,7 @@ fn filled(directory: &Path, events: u64) {
         lead_if_free(&shared);
         assert!(kept.try_recv().unwrap().is_ok());
     }
-    drop(lock);
+    hold.end();
 }
 
 /// The files of the log.

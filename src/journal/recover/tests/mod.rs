@@ -12,9 +12,9 @@ use crate::journal::commit::leader::lead_if_free;
 use crate::journal::commit::queue::Settle;
 use crate::journal::commit::shared::{Bounds, Shared};
 use crate::journal::commit::{Append, Committer};
-use crate::journal::directory::{FORMAT_FILE, LOG};
+use crate::journal::directory::{FORMAT_FILE, Hold, LOG, prepare_anew};
 use crate::journal::health::Health;
-use crate::journal::log::files::Files;
+use crate::journal::log::files::{Directory, Files};
 use crate::journal::log::frame::{self, Flags, Kind};
 use crate::journal::log::replay::LeftOut;
 use crate::journal::log::simulated_disk::{Fate, SimulatedDisk};
@@ -282,7 +282,7 @@ fn start_log(opened: Opened<SimulatedDisk>, depth: Depth) -> Running {
     let committer = Committer::new(Arc::clone(&shared));
     committer.rewrite_unsynced(missing, &unsynced, origin.synced);
     committer.restate_refusals(&refusals);
-    let mut thread = WriterThread::new(Arc::clone(&shared), None, 0);
+    let mut thread = WriterThread::new(Arc::clone(&shared), Hold::default(), 0);
     thread.fills = depth == Depth::Disk;
     (shared, thread, heard)
 }

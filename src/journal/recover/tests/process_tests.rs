@@ -68,7 +68,7 @@ fn no<F: Files>(
 }
 
 /// Appended when the journal has seen that its disk is well again.
-async fn append_in_time(journal: &Journal<Note, SimulatedDisk>, number: u64) -> u64 {
+async fn append_in_time<F: Files>(journal: &Journal<Note, F>, number: u64) -> u64 {
     for _ in 0..10_000 {
         if let (Ok(seq), _) = append_one(journal, number).await {
             return seq;
@@ -164,6 +164,49 @@ async fn a_start_on_a_full_disk_brings_back_what_is_there_and_refuses_until_ther
     assert_eq!((ids, opened.sums().accepted), (vec!["e3".to_owned()], 1));
 }
 
+/// A first start on a full disk.
+#[tokio::test]
+async fn a_directory_that_cannot_be_made_yet_is_made_when_it_can_and_no_event_is_taken_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
+    let is_full = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let (full, hold, at) = (Arc::clone(&is_full), Hold::default(), path.clone());
+    let make = {
+        let hold = hold.clone();
+        move || match full.load(std::sync::atomic::Ordering::SeqCst) {
+            true => Err(std::io::ErrorKind::StorageFull.into()),
+            false => prepare_anew(&at, &hold),
+        }
+    };
+    let files = Directory::made_later(path.join(LOG), make);
+    let known = (None, &LeftOut::default());
+    let mut opened = examine(files, Vault::default(), &path, known).unwrap();
+    opened.hold = hold;
+    let settings = settings(&path);
+    let memory = Memory {
+        max_seen: 8,
+        events: Duration::from_hours(1),
+    };
+    let (tails, _heard) = tail();
+    let place = |_: &Stored| Placement::Tail(0, Note::default());
+    let groups = ["progress".into()];
+    let started = opened.start(&settings, &groups, tails, (memory, Clock::default()), place);
+    let journal = started.unwrap();
+    let (refused, _) = append_one(&journal, 1).await;
+    assert_eq!(refused, Err(AppendError::DiskFull));
+    assert!(journal.health().is_low() && !path.exists());
+    is_full.store(false, std::sync::atomic::Ordering::SeqCst);
+    append_in_time(&journal, 2).await;
+    assert!(open(&settings).is_err(), "it is this process's");
+    journal.close().await;
+    let opened = open(&settings).unwrap();
+    assert_eq!(numbers(&opened).len(), 1);
+    drop(opened);
+    // Another process was faster.
+    let late = prepare_anew(&path, &Hold::default());
+    assert!(late.unwrap_err().to_string().contains("restart"));
+}
+
 #[tokio::test]
 async fn a_failed_write_is_over_when_the_disk_is_well_again_and_nothing_that_was_refused_comes_back()
  {
@@ -178,6 +221,7 @@ async fn a_failed_write_is_over_when_the_disk_is_well_again_and_nothing_that_was
         }
         assert_eq!(append_one(&journal, 2).await.0, Err(AppendError::Failing));
         assert!(journal.health().failure().is_some());
+        assert!(!journal.write_queued().await, "nothing is erased for good");
         let journaled = heard.try_recv().unwrap();
         let end = End {
             outcome: Outcome::Accepted,
@@ -188,6 +232,7 @@ async fn a_failed_write_is_over_when_the_disk_is_well_again_and_nothing_that_was
         (disk.0.lock().writes_fail, disk.0.lock().syncs_fail) = (None, false);
         append_in_time(&journal, 3).await;
         assert_eq!(journal.health().failure(), None);
+        assert!(journal.write_queued().await);
         disk.cut_power(|| Fate::Kept);
         let opened = look_through(&disk);
         let mut ids = Vec::new();

@@ -302,6 +302,44 @@ fn a_replay_with_another_credential_keeps_that_ones_context_and_lets_the_letters
     }
 }
 
+/// An event that comes later under the same credential has a context of its own.
+#[test]
+fn a_letter_that_lost_its_context_takes_none_from_an_event_when_it_goes() {
+    for is_dropped in [true, false] {
+        let mut world = World::new(Depth::Disk);
+        world.append_of((1, 1), None);
+        if is_dropped {
+            world.settle(0, true);
+        }
+        lead_if_free(&world.shared);
+        let segment = world.shared.queue().index.segments[0].segment;
+        world.disk.damage(segment, |bytes| {
+            let before = frame::each(bytes).take_while(|(frame, _)| frame.kind != Kind::Context);
+            let begin: usize = before.map(|(_, whole)| whole.len()).sum();
+            bytes[begin + frame::HEADER] ^= 1;
+        });
+        world.disk.kill();
+        world.start(look_through(&world.disk));
+        let credential = Fingerprint([1; 16]);
+        let is_used = |world: &World| {
+            let queue = world.shared.queue();
+            queue.index.contexts.contains_key(&credential)
+        };
+        assert!(!is_used(&world));
+        world.append_of((2, 1), None);
+        lead_if_free(&world.shared);
+        assert!(is_used(&world));
+        if is_dropped {
+            let (letter, _) = world.letters.iter().next().map(|(a, b)| (*a, *b)).unwrap();
+            world.committer.drop_letters(&[(letter, credential)], false);
+        } else {
+            world.settle(0, false);
+        }
+        lead_if_free(&world.shared);
+        assert!(is_used(&world), "{is_dropped}");
+    }
+}
+
 #[test]
 fn a_segment_that_cannot_be_deleted_holds_up_those_behind_it() {
     let mut world = World::new(Depth::Disk);
@@ -855,7 +893,7 @@ fn a_segment_in_which_a_pending_event_is_damaged_stays_until_that_is_delivered()
         bytes[begin + frame::HEADER] ^= 1;
     });
     let attempt = |world: &mut World| {
-        world.thread = WriterThread::new(Arc::clone(&world.shared), None, 0);
+        world.thread = WriterThread::new(Arc::clone(&world.shared), Hold::default(), 0);
         world.run(&Action::Chores);
     };
     for _ in 0..3 {
