@@ -5,7 +5,7 @@ use super::refusal;
 use super::shared::Shared;
 use crate::journal::entry::{AppendError, Ticket};
 use crate::journal::log::files::Files;
-use crate::journal::log::writer::{Begun, Depth, Group, WriteError};
+use crate::journal::log::writer::{Begun, Depth, Group, HEAD_ROOM, WriteError};
 use parking_lot::MutexGuard;
 use std::io;
 use std::time::Duration;
@@ -155,7 +155,9 @@ impl<'a, F: Files, T: Ticket> Lead<'a, F, T> {
     }
 
     fn take_group(&self) -> Option<TakenGroup<T>> {
-        self.shared.queue().take_group(&self.shared.health)
+        let size = self.shared.bounds.segment_size.saturating_sub(HEAD_ROOM);
+        let most = usize::try_from(size).unwrap_or(usize::MAX);
+        self.shared.queue().take_group(&self.shared.health, most)
     }
 
     fn end_group(&self, taken: TakenGroup<T>, result: Result<(), WriteError>, begun: Vec<Begun>) {
@@ -207,7 +209,8 @@ impl<'a, F: Files, T: Ticket> Lead<'a, F, T> {
         let TakenGroup {
             frames,
             waiting,
-            fences,
+            mut fences,
+            is_cut,
             ..
         } = taken;
         let health = &self.shared.health;
@@ -221,7 +224,13 @@ impl<'a, F: Files, T: Ticket> Lead<'a, F, T> {
                 AppendError::Failing
             }
         };
-        refusal::take_back_group(&mut self.shared.queue(), &frames, &waiting);
+        let mut queue = self.shared.queue();
+        refusal::take_back_group(&mut queue, &frames, &waiting);
+        if is_cut {
+            // Those that wait for the rest wait for this, too.
+            fences.append(&mut queue.fences);
+        }
+        drop(queue);
         for Waiting {
             journaled, answer, ..
         } in waiting

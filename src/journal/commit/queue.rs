@@ -65,7 +65,7 @@ pub struct Queue<T> {
     pub index: LogIndex,
     /// The first number that this process gives.
     pub(super) own: u64,
-    pub(super) frames: Vec<u8>,
+    pub(in crate::journal) frames: Vec<u8>,
     /// The first number among the frames.
     pub(super) first: u64,
     pub(super) has_events: bool,
@@ -105,6 +105,8 @@ pub(super) struct TakenGroup<T> {
     pub(super) has_events: bool,
     pub(super) waiting: Vec<Waiting<T>>,
     pub(super) fences: Vec<oneshot::Sender<bool>>,
+    /// There is more than a file has room for: it is the beginning of what waits.
+    pub(super) is_cut: bool,
 }
 
 impl<T> Queue<T> {
@@ -295,9 +297,9 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes what waits, as a group; none: nothing does, or the log has ended, and no thread leads
-    /// any more.
-    pub(super) fn take_group(&mut self, health: &Health) -> Option<TakenGroup<T>> {
+    /// Takes what waits, as a group; of more than `most` bytes the beginning, if nobody waits for that.
+    /// None: nothing waits, or the log has ended, and no thread leads any more.
+    pub(super) fn take_group(&mut self, health: &Health, most: usize) -> Option<TakenGroup<T>> {
         if self.is_ended {
             self.leading = false;
             return None;
@@ -330,6 +332,9 @@ impl<T> Queue<T> {
             self.leading = false;
             return None;
         }
+        if let Some(at) = self.find_cut(most) {
+            return Some(self.cut_group(at));
+        }
         // The next group most often takes as much.
         let next = Vec::with_capacity(self.frames.len().min(MOST_AHEAD));
         let frames = std::mem::replace(&mut self.frames, next);
@@ -345,7 +350,52 @@ impl<T> Queue<T> {
             has_events: std::mem::take(&mut self.has_events),
             waiting: std::mem::take(&mut self.waiting),
             fences: std::mem::take(&mut self.fences),
+            is_cut: false,
         })
+    }
+
+    /// A frame of an event that a caller waits for.
+    fn is_awaited(&self, frame: &frame::Frame<'_>) -> bool {
+        frame.kind == Kind::Event && !frame.flags.has(Flags::COPY) && frame.number >= self.own
+    }
+
+    /// Where to cut what waits so that its beginning has `most` bytes: outcomes and letters of a time in
+    /// which nothing could be written may be more than any file that there is room for, and until
+    /// they are written no segment goes. Not behind an event; `None`: it fits, or begins with one.
+    fn find_cut(&self, most: usize) -> Option<usize> {
+        if self.frames.len() <= most {
+            return None;
+        }
+        let mut at = 0;
+        for (frame, whole) in frame::each(&self.frames) {
+            if self.is_awaited(&frame) || at + whole.len() > most {
+                break;
+            }
+            at += whole.len();
+        }
+        (at > 0).then_some(at)
+    }
+
+    fn cut_group(&mut self, at: usize) -> TakenGroup<T> {
+        let rest = self.frames.split_off(at);
+        // Numbers grow, but for those of copies and of earlier processes.
+        let mut given = frame::each(&rest)
+            .map(|(frame, _)| frame)
+            .filter(|frame| !frame.flags.has(Flags::COPY) && frame.number >= self.own);
+        let next = given.next().map_or(self.index.next, |frame| frame.number);
+        drop(given);
+        let first = std::mem::replace(&mut self.first, next);
+        TakenGroup {
+            frames: std::mem::replace(&mut self.frames, rest),
+            first: first.min(next),
+            last: next - 1,
+            // A later start takes those of the newest State, which comes before a segment goes.
+            sums: self.index.sums,
+            has_events: false,
+            waiting: Vec::new(),
+            fences: Vec::new(),
+            is_cut: true,
+        }
     }
 
     pub(super) fn has_waiters(&self) -> bool {

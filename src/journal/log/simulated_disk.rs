@@ -53,6 +53,8 @@ pub struct DiskState {
     pub names_fail: bool,
     /// No file can be made.
     pub full: bool,
+    /// There is room for no larger file.
+    pub largest: Option<u64>,
     /// A write that comes while a test holds this waits for it.
     pub gate: Arc<Mutex<()>>,
     /// It is full in the next process, too.
@@ -153,7 +155,7 @@ impl Files for SimulatedDisk {
 
     fn create(&self, number: u64, size: u64) -> io::Result<SimulatedFile> {
         let mut disk = self.0.lock();
-        if disk.full {
+        if disk.full || disk.largest.is_some_and(|largest| size > largest) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         assert!(!disk.files.contains_key(&number), "a file is made twice");

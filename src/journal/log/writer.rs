@@ -105,7 +105,7 @@ pub struct Writer<F: Files> {
 /// Most bytes that wait for a sync before one is made that no caller waits for.
 const MAX_UNSYNCED: usize = 1 << 20;
 /// A head's frame is no longer than this, bytes.
-const HEAD_ROOM: u64 = 256;
+pub const HEAD_ROOM: u64 = 256;
 
 impl<F: Files> Writer<F> {
     /// A writer that begins a segment with its first group.

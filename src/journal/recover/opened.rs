@@ -81,6 +81,13 @@ impl<F: Files> Opened<F> {
         }
     }
 
+    /// The newest file that may hold something. One that can't be read counts: what is written before it
+    /// would be read before it, too, and its numbers were given after.
+    pub(super) fn newest_written(&self) -> Option<u64> {
+        let newest = self.index.segments.back().map(|segment| segment.segment);
+        newest.max(self.unread_files.iter().copied().max())
+    }
+
     /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -45,7 +45,7 @@ impl<F: Files> Opened<F> {
     ) -> std::io::Result<Journal<T, F>> {
         let health = Arc::new(Health::new(clock.clone()));
         let active = ActiveFamilies::new(Instant::now(), memory.events, self.has_events());
-        let newest_unread = self.unread_files.iter().copied().max();
+        let newest = self.newest_written();
         health.note_unread(self.unread_files.len());
         let dead = self.place_pending(groups, &tails, (&health, &clock), place);
         self.sync_segments();
@@ -84,9 +84,6 @@ impl<F: Files> Opened<F> {
                 ..origin
             },
         );
-        // One that can't be read was written all the same.
-        let newest = index.segments.back().map(|segment| segment.segment);
-        let newest = newest.max(newest_unread);
         reuse_files((&*files, LEAST_SEGMENT), &mut writer, newest, &unused);
         let parts = (files, origin.epoch);
         let shards = tails.len();

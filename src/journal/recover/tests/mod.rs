@@ -161,6 +161,8 @@ enum Action {
     /// Names of files can't be synced.
     NamesFail(bool),
     Full(bool),
+    /// There is room for files of a segment's size, and for no larger ones.
+    Tight(bool),
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -178,6 +180,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => any::<bool>().prop_map(Action::DeletesFail),
         1 => any::<bool>().prop_map(Action::NamesFail),
         1 => any::<bool>().prop_map(Action::Full),
+        1 => any::<bool>().prop_map(Action::Tight),
     ]
 }
 
@@ -235,12 +238,16 @@ type Running = (
     Heard,
 );
 
+/// Bytes of a segment.
+const SEGMENT: u64 = 2_048;
+
 /// A journal without its thread.
 fn start_log(opened: Opened<SimulatedDisk>, depth: Depth) -> Running {
     let (tails, heard) = tail();
     let health = Arc::new(Health::new(Clock::default()));
     health.note_unread(opened.unread_files.len());
-    let segment_size = 2_048;
+    let newest = opened.newest_written();
+    let segment_size = SEGMENT;
     let bounds = Bounds {
         depth,
         min_free: 0,
@@ -267,7 +274,6 @@ fn start_log(opened: Opened<SimulatedDisk>, depth: Depth) -> Running {
             ..origin
         },
     );
-    let newest = index.segments.back().map(|segment| segment.segment);
     reuse_files((&*files, segment_size), &mut writer, newest, &unused);
     let shared = Shared::new(
         (files, origin.epoch),
@@ -396,6 +402,7 @@ impl World {
             Action::DeletesFail(fail) => self.disk.0.lock().deletes_fail = *fail,
             Action::NamesFail(fail) => self.disk.0.lock().names_fail = *fail,
             Action::Full(full) => self.disk.0.lock().full = *full,
+            Action::Tight(tight) => self.disk.0.lock().largest = tight.then_some(SEGMENT),
         }
     }
 

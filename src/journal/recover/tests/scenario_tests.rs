@@ -302,6 +302,38 @@ fn a_replay_with_another_credential_keeps_that_ones_context_and_lets_the_letters
     }
 }
 
+/// What became of events while the disk was full may be more than any file that there is room for then.
+#[test]
+fn what_waited_for_room_is_written_piece_by_piece_and_lets_the_log_shrink() {
+    for dead in [true, false] {
+        let mut world = World::new(Depth::Disk);
+        for _ in 0..40 {
+            world.run(&Action::Append(4));
+        }
+        world.run(&Action::Full(true));
+        while !world.pending.is_empty() {
+            world.settle(0, dead);
+            world.run(&Action::Steps(0));
+        }
+        world.run(&Action::Append(1));
+        assert!(world.shared.health.is_low());
+        let waiting = world.shared.queue().frames.len() as u64;
+        assert!(waiting > 2 * SEGMENT || !dead, "{waiting}");
+        // There is some room, and no more.
+        world.run(&Action::Tight(true));
+        world.run(&Action::Full(false));
+        for _ in 0..60 {
+            world.run(&Action::Chores);
+        }
+        world.run(&Action::Append(1));
+        assert_eq!(world.pending.len(), 1, "events are taken again");
+        assert!(world.shared.queue().frames.is_empty(), "{dead}");
+        world.run(&Action::Kill);
+        let kept = if dead { 160 } else { 0 };
+        assert_eq!((world.letters.len(), world.pending.len()), (kept, 1));
+    }
+}
+
 /// An event that comes later under the same credential has a context of its own.
 #[test]
 fn a_letter_that_lost_its_context_takes_none_from_an_event_when_it_goes() {
