@@ -353,19 +353,25 @@ fn note(frame: &Frame<'_>, found: &mut Replayed, given: &mut Live) {
 
 fn missing(given: &Live, base: u64, next: u64, left_out: &[(u64, u64)]) -> Vec<Missing> {
     let mut out: Vec<Missing> = Vec::new();
-    let is_left_out = |number: u64| {
+    let mut number = base;
+    while number < next {
         let mut ranges = left_out.iter();
-        ranges.any(|(first, last)| (*first..=*last).contains(&number))
-    };
-    let unknown = |number: &u64| !given.contains(*number) && !is_left_out(*number);
-    for number in (base..next).filter(unknown) {
-        match out.last_mut().filter(|missing| missing.last + 1 == number) {
-            Some(missing) => missing.last = number,
-            None => out.push(Missing {
-                first: number,
-                last: number,
-            }),
+        let range = ranges.find(|(first, last)| (*first..=*last).contains(&number));
+        if let Some((_, last)) = range {
+            // They may be a million.
+            number = last + 1;
+            continue;
         }
+        if !given.contains(number) {
+            match out.last_mut().filter(|missing| missing.last + 1 == number) {
+                Some(missing) => missing.last = number,
+                None => out.push(Missing {
+                    first: number,
+                    last: number,
+                }),
+            }
+        }
+        number += 1;
     }
     out
 }

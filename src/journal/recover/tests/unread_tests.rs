@@ -54,7 +54,7 @@ fn start_again(world: &mut World, left_out: &mut LeftOut, unread: Option<u8>) {
 }
 
 proptest! {
-    #![proptest_config(cases(30))]
+    #![proptest_config(cases(600))]
 
     #[test]
     fn files_that_cannot_be_read_for_a_while_cost_nothing_that_was_acknowledged(
