@@ -36,6 +36,8 @@ struct Progress {
     pending: u64,
     /// Deliveries without an answer.
     in_flight: u64,
+    /// When the oldest of them began.
+    oldest: Option<Instant>,
     /// Deliveries that came back, ever.
     ended: u64,
 }
@@ -61,7 +63,8 @@ impl Movement {
 
     /// Whether no event found its outcome for [`STANDSTILL`], and either nothing was in flight all
     /// the time, or so many deliveries came back without one that what is in flight now won't fare
-    /// better.
+    /// better: but for one that has been on its way for as long, which may be another group's, whose
+    /// application is slow and well.
     fn is_over(&mut self, now: Instant, look: Progress) -> bool {
         if look.pending != self.last.pending {
             *self = Self::new(now, look);
@@ -69,7 +72,8 @@ impl Movement {
         if look.in_flight > 0 {
             self.flown = now;
         }
-        let in_vain = look.ended.saturating_sub(self.last.ended) >= IN_VAIN;
+        let is_slow = (look.oldest).is_some_and(|began| now.duration_since(began) >= STANDSTILL);
+        let in_vain = !is_slow && look.ended.saturating_sub(self.last.ended) >= IN_VAIN;
         let since = if in_vain { self.since } else { self.flown };
         now.saturating_duration_since(since) >= STANDSTILL
     }
@@ -97,6 +101,7 @@ impl Stop {
         Progress {
             pending: self.pending(),
             in_flight: self.in_flight(),
+            oldest: self.0.admitter.metrics.flights.oldest(),
             ended,
         }
     }
@@ -165,6 +170,7 @@ mod tests {
         let look = |pending, in_flight, ended| Progress {
             pending,
             in_flight,
+            oldest: (in_flight > 0).then_some(start),
             ended,
         };
         let mut movement = Movement::new(start, look(5, 0, 100));
@@ -188,10 +194,26 @@ mod tests {
         let look = |ended| Progress {
             pending: 5,
             in_flight: 1,
+            oldest: Some(at(5_000)),
             ended,
         };
         let mut movement = Movement::new(start, look(0));
         assert!(!movement.is_over(at(5_000), look(IN_VAIN - 1)));
         assert!(movement.is_over(at(5_010), look(IN_VAIN)));
+    }
+
+    #[test]
+    fn a_stop_waits_for_a_slow_application_though_another_one_fails_again_and_again() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let look = |oldest, ended| Progress {
+            pending: 5,
+            in_flight: 2,
+            oldest: Some(oldest),
+            ended,
+        };
+        let mut movement = Movement::new(start, look(start, 0));
+        assert!(!movement.is_over(at(8_000), look(start, 4 * IN_VAIN)));
+        assert!(movement.is_over(at(8_010), look(at(8_000), 4 * IN_VAIN)));
     }
 }

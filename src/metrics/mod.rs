@@ -1,5 +1,6 @@
 //! Instruments: the conservation ledger (P2) and what Prometheus scrapes.
 
+mod flights;
 mod labels;
 mod latencies;
 mod ledger;
@@ -9,6 +10,7 @@ mod reached;
 mod readings;
 mod scrape;
 
+pub use flights::Flights;
 pub use labels::{Action, Attempt, Counters, Label};
 pub use latencies::Latencies;
 pub use ledger::{Ledger, Ledgers};
@@ -75,6 +77,8 @@ pub struct Metrics {
     batch_events: HistogramVec,
     /// Deliveries that were sent and have no answer yet.
     pub in_flight: IntGauge,
+    /// And since when.
+    pub flights: Flights,
     /// Deliveries that have an answer, or are known to get none.
     pub deliveries: IntCounter,
     /// Events in delivered batches.
@@ -222,6 +226,7 @@ impl Metrics {
                 &["group"],
             )?,
             batch_events,
+            flights: Flights::default(),
             in_flight: gauge(
                 "tidegate_deliveries_in_flight",
                 "Deliveries that were sent and have no answer yet",

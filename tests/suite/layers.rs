@@ -245,7 +245,14 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "metrics",
         &[
-            &["labels", "latencies", "ledger", "reached", "readings"],
+            &[
+                "flights",
+                "labels",
+                "latencies",
+                "ledger",
+                "reached",
+                "readings",
+            ],
             &["of_group", "scrape"],
             &["process"],
         ],

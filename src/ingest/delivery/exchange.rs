@@ -187,18 +187,25 @@ async fn take_coding_off(mut reply: Reply) -> Reply {
 }
 
 /// A delivery without an answer yet, counted.
-struct InFlight(Arc<Metrics>);
+struct InFlight {
+    metrics: Arc<Metrics>,
+    number: u64,
+}
 
 impl InFlight {
     fn begin(metrics: &Arc<Metrics>) -> Self {
         metrics.in_flight.inc();
-        Self(Arc::clone(metrics))
+        Self {
+            metrics: Arc::clone(metrics),
+            number: metrics.flights.begin(Instant::now()),
+        }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.dec();
-        self.0.deliveries.inc();
+        self.metrics.flights.end(self.number);
+        self.metrics.in_flight.dec();
+        self.metrics.deliveries.inc();
     }
 }
