@@ -43,7 +43,13 @@ pub fn text_of(bytes: &[u8]) -> Result<&str, JsonError> {
 
 /// Without the white space of JSON about it (RFC 8259 §2), which a form feed is none of.
 fn trim(text: &str) -> &str {
-    text.trim_matches([' ', '\t', '\n', '\r'])
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+    let bytes = text.as_bytes();
+    if bytes.first().is_some_and(is_space) || bytes.last().is_some_and(is_space) {
+        text.trim_matches([' ', '\t', '\n', '\r'])
+    } else {
+        text
+    }
 }
 
 /// The fields of an object, in order, values raw. With a repeated name the last one counts, as in

@@ -11,7 +11,7 @@ use crate::identity::{Identity, IdentitySettings};
 use crate::ingest::Asker;
 use crate::ingest::accept::watch::{Observed, Undecoded, Watch};
 use crate::ingest::delivery::outcomes::Outcomes;
-use crate::ingest::settings::{Delivery, Fallback, Group, Limits, Shape, Target};
+use crate::ingest::settings::{Delivery, Fallback, Group, Limits, MissingId, Shape, Target};
 use crate::ingest::{self, Handles, Keeping, Tasks};
 use crate::logging::AccessLog;
 use crate::metrics::Metrics;
@@ -315,6 +315,7 @@ fn redirect(group: &Group, is_application: bool) -> Group {
     let mut group = group.clone();
     if is_application {
         group.fallback = Fallback::DeadLetter;
+        group.missing_id = MissingId::Never;
         group.refuse.push("missing_id".into());
     }
     if let Shape::Batch(Target::Url(url)) = &group.shape {

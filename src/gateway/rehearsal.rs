@@ -4,7 +4,7 @@
 use super::answers::Answers;
 use super::callers::Callers;
 use super::decide::{Decider, Decision, EventHead};
-use super::unpack::unpack_small;
+use super::unpack::unpack_whole;
 use crate::clock::Clock;
 use crate::identity::Identity;
 use crate::ingest::accept::call::Call;
@@ -170,6 +170,6 @@ impl Stage for Rehearsal {
     }
 
     fn unpack(&self, headers: &HeaderMap, body: &Bytes) -> Option<Bytes> {
-        unpack_small(headers, body, MOST_PLAIN).ok().flatten()
+        unpack_whole(headers, body, MOST_PLAIN).ok()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Caller;
 use crate::template::Source;
-use http::header;
+use http::{HeaderName, HeaderValue, header};
 use std::borrow::Cow;
 
 /// The usual type of a body.
@@ -35,31 +35,42 @@ impl<'a> Caller<'a> {
         let Some(line) = line.filter(|line| *line != JSON) else {
             return true;
         };
-        let line = line.to_str().unwrap_or_default();
-        line.split(';').skip(1).all(|part| {
+        let is_utf8 = |part: &str| {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             !name.trim().eq_ignore_ascii_case("charset")
                 || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
-        })
+        };
+        line.to_str()
+            .is_ok_and(|line| line.split(';').skip(1).all(is_utf8))
     }
 
-    /// Whether every application reads this header or cookie as a template does: it is there once at
-    /// most, in plain text, and a cookie needs no decoding, which some do and some don't.
+    /// Whether every application reads this header, cookie or parameter as a template does. A header or
+    /// a cookie is there once at most, in plain text, and a cookie needs no decoding, which some do and
+    /// some don't. A parameter's escapes are UTF-8.
     #[must_use]
     pub fn has_one_reading(&self, source: Source, name: &str) -> bool {
         let headers = &self.parts.headers;
         match source {
             Source::Header => {
-                let mut lines = headers.get_all(name).iter();
-                lines.next().is_none_or(|line| line.to_str().is_ok()) && lines.next().is_none()
+                let of_name = |(found, _): &(&HeaderName, &HeaderValue)| {
+                    found.as_str().eq_ignore_ascii_case(name)
+                };
+                let mut lines = headers.iter().filter(of_name);
+                lines.next().is_none_or(|(_, line)| line.to_str().is_ok()) && lines.next().is_none()
             }
             Source::Cookie => {
                 let mut lines = headers.get_all(header::COOKIE).iter();
                 let mut values = self.cookies().filter(|(found, _)| *found == name);
-                let is_plain = |value: &str| !value.contains(['%', '+', '"', '\\']);
-                lines.all(|line| line.to_str().is_ok())
-                    && values.next().is_none_or(|(_, value)| is_plain(value))
+                let is_plain =
+                    |value: &str| value.is_ascii() && !value.contains(['%', '+', '"', '\\']);
+                // A line that isn't text may hold another one.
+                values.next().is_none_or(|(_, value)| is_plain(value))
                     && values.next().is_none()
+                    && lines.all(|line| std::str::from_utf8(line.as_bytes()).is_ok())
+            }
+            Source::Query => {
+                let value = self.query(name);
+                value.is_none_or(|value| !value.contains(char::REPLACEMENT_CHARACTER))
             }
             _ => true,
         }

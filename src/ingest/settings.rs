@@ -339,6 +339,9 @@ pub enum MissingId {
     /// A hash of the whole call: method, target, principal, user and body. A repeated call is a
     /// duplicate.
     Hash,
+    /// None: the call is declined, and so is one whose mapping draws one. Of a stage whose target has
+    /// the single calls.
+    Never,
 }
 
 /// For a POST to the batch path itself.

@@ -37,12 +37,22 @@ pub fn prepare(path: &Path, hold: &Hold) -> Result<(), OpenError> {
     let lock = lock(path)?;
     check_format(path)?;
     let log = path.join(LOG);
-    if !log.exists() {
-        std::fs::create_dir_all(&log).map_err(io_error_at(&log))?;
+    let is_empty = has_no_log(path);
+    std::fs::create_dir_all(&log).map_err(io_error_at(&log))?;
+    if is_empty {
         sync_names(&log)?;
     }
     *hold.0.lock() = Some(lock);
     Ok(())
+}
+
+/// Nothing was ever written there.
+#[must_use]
+pub fn has_no_log(path: &Path) -> bool {
+    match std::fs::read_dir(path.join(LOG)) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
 }
 
 /// As [`prepare`], by a process that has looked at no log there.
@@ -51,7 +61,7 @@ pub fn prepare(path: &Path, hold: &Hold) -> Result<(), OpenError> {
 /// As for [`prepare`]; or another process has written one meanwhile.
 pub fn prepare_anew(path: &Path, hold: &Hold) -> std::io::Result<()> {
     prepare(path, hold).map_err(std::io::Error::other)?;
-    if std::fs::read_dir(path.join(LOG))?.next().is_some() {
+    if !has_no_log(path) {
         hold.end();
         let what = "another process has begun a journal there: only a restart can take it over";
         return Err(std::io::Error::other(what));
@@ -83,11 +93,7 @@ pub fn sync_names(path: &Path) -> Result<(), OpenError> {
 /// The file system refuses.
 pub fn make_private(path: &Path) -> Result<(), OpenError> {
     use std::os::unix::fs::PermissionsExt as _;
-    let is_there = path.exists();
     std::fs::create_dir_all(path).map_err(io_error_at(path))?;
-    if !is_there {
-        sync_names(path)?;
-    }
     let found = std::fs::metadata(path).map_err(io_error_at(path))?;
     if found.permissions().mode() & 0o7777 == 0o700 {
         return Ok(());
@@ -161,6 +167,12 @@ impl Hold {
     #[must_use]
     pub fn of(lock: DirectoryLock) -> Self {
         Self(Arc::new(Mutex::new(Some(lock))))
+    }
+
+    /// This process has it.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.0.lock().is_some()
     }
 
     /// Another process may have the directory.

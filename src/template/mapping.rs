@@ -49,8 +49,6 @@ pub struct ObjectTemplate {
     members: Vec<Box<str>>,
     /// A field takes the body whole.
     whole: bool,
-    /// Headers and cookies that a field takes.
-    of_head: Vec<(Source, Box<str>)>,
     /// What no field takes whole is taken along.
     rest: bool,
 }
@@ -88,16 +86,12 @@ impl ObjectTemplate {
             .filter(|(found, _)| *found != name)
             .map(member)
             .collect::<Result<Vec<_>, TemplateError>>()?;
-        let (members, of_head, whole) = (
-            std::cell::RefCell::new(Vec::new()),
+        let (members, whole) = (
             std::cell::RefCell::new(Vec::new()),
             std::cell::Cell::new(false),
         );
         for Field { template, .. } in &fields {
             template.each_look(&|source, path| match path {
-                [name] if matches!(source, Source::Header | Source::Cookie) => {
-                    of_head.borrow_mut().push((source, name.clone()));
-                }
                 _ if source != Source::Body => {}
                 [] => whole.set(true),
                 [member] => members.borrow_mut().push(member.clone()),
@@ -109,7 +103,6 @@ impl ObjectTemplate {
             fields,
             members: members.into_inner(),
             whole: whole.get(),
-            of_head: of_head.into_inner(),
             rest,
         })
     }
@@ -135,11 +128,6 @@ impl ObjectTemplate {
     #[must_use]
     pub const fn takes_all(&self) -> bool {
         self.whole
-    }
-
-    /// The headers and cookies that its fields look at.
-    pub fn of_head(&self) -> &[(Source, Box<str>)] {
-        &self.of_head
     }
 
     /// Shows every place that its fields look at.

@@ -74,7 +74,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
         &[
             &["index"],
             &["queue"],
-            &["shared", "refusal", "rewrite"],
+            &["shared", "cut", "refusal", "rewrite"],
             &["leader"],
         ],
     ),

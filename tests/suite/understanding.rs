@@ -350,7 +350,26 @@ async fn the_types_of_the_rule_that_a_body_meets_count_and_no_others() {
 
 #[tokio::test]
 async fn a_body_in_another_charset_than_utf_8_is_the_applications() {
-    let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN]).await;
+    let refuse = (
+        "fallback = \"dead-letter\"",
+        "fallback = \"dead-letter\"\nrefuse = [\"not_json\"]",
+    );
+    let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, refuse]).await;
+    let latin = [TOKEN, ("content-type", "application/json; charset=latin1")];
+    let heard = sidecar
+        .call(
+            Method::POST,
+            "/event",
+            &latin,
+            b"{\"id\":\"\xe9\"}".to_vec(),
+        )
+        .await;
+    assert_eq!(heard.header("tidegate-forwarded"), "not_json");
+    let events = json!({ "events": [{ "clientEventId": "a", "userId": "u", "lessonId": "l" }] });
+    let heard = sidecar
+        .call(Method::POST, "/batch", &latin, events.to_string())
+        .await;
+    assert_eq!(heard.header("tidegate-forwarded"), "content_type");
     let types = [
         "application/json; charset=utf-16",
         "application/json; charset=iso-8859-1",
@@ -388,6 +407,30 @@ async fn a_user_whom_only_the_address_names_is_no_other_users_event_in_a_batch()
     assert_eq!(sidecar.upstream.seen()[0].path, "/event?userId=ada");
     let own = post("/event?userId=admin", "b").await;
     assert_eq!(own.header("tidegate-event"), "b");
+    // So does its path.
+    let path = ("path = \"/event\"", "path = \"/users/{user}/event\"");
+    let named = ("|query.userId}", "|path.user|'nobody'}");
+    let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, lost, path, named]).await;
+    let post = |path, id| sidecar.call(Method::POST, path, &headers, body("any", id, ""));
+    let other = post("/users/ada/event", "a").await;
+    assert_eq!(other.header("tidegate-forwarded"), "other_user");
+    let own = post("/users/admin/event", "b").await;
+    assert_eq!(own.header("tidegate-event"), "b");
+    // Whom the event names that isn't its user, and what is named without an address, is lost in none.
+    let told = ("pad = \"{body.pad}\"", "learner = \"{path.user}\"");
+    let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, lost, told, path, named]).await;
+    let post = |path, id| sidecar.call(Method::POST, path, &headers, body("any", id, ""));
+    assert_eq!(
+        post("/users/me/event", "a").await.header("tidegate-event"),
+        "a"
+    );
+    let literal = ("|query.userId}", "|'nobody'}");
+    let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, lost, path, literal]).await;
+    let post = |path, id| sidecar.call(Method::POST, path, &headers, body("any", id, ""));
+    assert_eq!(
+        post("/users/x/event", "a").await.header("tidegate-event"),
+        "a"
+    );
     // The event says so itself: what it is worth is for the application to say.
     let said = ("userId = \"{body.user}\"", "userId = \"{query.userId}\"");
     let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, said]).await;
@@ -617,7 +660,11 @@ async fn what_of_a_head_is_not_read_alike_by_all_makes_no_member_of_an_event() {
         let why = heard.header("tidegate-forwarded");
         assert_eq!(why, "ambiguous_head", "{headers:?}");
     }
-    let plain = [TOKEN, ("cookie", "org=a-1; other=%7C"), ("x-app", "1, 2")];
+    let plain = [
+        TOKEN,
+        ("cookie", "org=a-1; other=%7C; n=J\u{f6}rg"),
+        ("x-app", "1, 2"),
+    ];
     sidecar.taken(&plain, "u", "b").await;
     let batches = sidecar.delivered().await;
     let batch: Value = serde_json::from_slice(&batches.last().unwrap().body).unwrap();
@@ -626,4 +673,23 @@ async fn what_of_a_head_is_not_read_alike_by_all_makes_no_member_of_an_event() {
         (&event["org"], &event["app"]),
         (&json!("a-1"), &json!("1, 2"))
     );
+}
+
+/// What an alternative before it has found already, and what a single call brings itself, is not read.
+#[tokio::test]
+async fn what_of_a_head_is_not_looked_at_makes_no_call_ambiguous() {
+    let mapped = (
+        "pad = \"{body.pad}\"",
+        "org = \"{header.x-org|cookie.org}\"",
+    );
+    let odd = [TOKEN, ("cookie", "org=a%7C1"), ("x-org", "o")];
+    let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, mapped]).await;
+    sidecar.taken(&odd, "u", "a").await;
+    let single = ("path = \"/batch\"\n", "form = \"single\"\n");
+    let limits = ("max_events = 4\nmax_bytes = \"1KiB\"\n", "");
+    let count = ("flush_at = 4\n", "");
+    let fallback = ("fallback = \"dead-letter\"\n", "");
+    let sidecar =
+        Sidecar::start(&[BY_LISTS, EXPLAIN, mapped, single, limits, count, fallback]).await;
+    sidecar.taken(&odd[..2], "u", "a").await;
 }

@@ -40,8 +40,8 @@ keys! {
     /// values that members of the body must have (`a.b` for a member of a member)
     MATCH = Key::with("match", Said("table of lists"), "{}");
     /// the batch's event. `"..." = "{body.*}"` takes along every member of the body that no other
-    /// entry takes whole. A call is forwarded if a header or a cookie that an entry takes is there
-    /// twice or not in plain text, or the cookie has an escape, a `+` or quotes
+    /// entry takes whole. A call is forwarded if a header or a cookie that an entry takes its value
+    /// from is there twice or not in plain text, or the cookie has an escape, a `+` or quotes
     EVENT = Key::without(
         "event",
         Said("table of templates over `body`, `path`, the head, `now`, `uuid`, `request_id`"),

@@ -55,11 +55,15 @@ const fn tell_other(why: &Forward) -> &'static str {
         Forward::ManyContexts => "the contexts of its principal take as much as one may have",
         Forward::Renewal => "its session is to be renewed by an answer of the application",
         Forward::NoRule => "no rule of its path has a match that holds for its body",
-        Forward::ContentType => "its media type is not among the rule's content_types",
+        Forward::ContentType => {
+            "its media type is not among the rule's content_types, or its charset isn't UTF-8"
+        }
         Forward::Unless => "a template of the rule's forward_unless found nothing",
         Forward::Mode => "the rule's mode or rollout says so for this user",
         Forward::NoUser => "identity.user found no user",
-        Forward::OtherUser => "it names another user than its token",
+        Forward::OtherUser => {
+            "it names another user than its token, or its address one that its event doesn't name"
+        }
         Forward::AmbiguousHead => {
             "a header or a cookie that its event takes is there twice, or is not read alike by all"
         }

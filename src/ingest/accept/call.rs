@@ -28,6 +28,8 @@ pub struct Call<'a> {
     drawn: AtomicBool,
     /// Those look the same at every try.
     still: AtomicBool,
+    /// A template has looked at what in the head is not read alike by all.
+    odd: AtomicBool,
 }
 
 impl<'a> Call<'a> {
@@ -35,7 +37,7 @@ impl<'a> Call<'a> {
     #[must_use]
     pub fn new(caller: &'a Caller<'a>, params: &'a Params, request_id: &'a str) -> Self {
         let now = caller.now();
-        let (drawn, still) = (AtomicBool::new(false), AtomicBool::new(false));
+        let [drawn, still, odd] = [const { AtomicBool::new(false) }; 3];
         Self {
             caller,
             params,
@@ -43,6 +45,7 @@ impl<'a> Call<'a> {
             now,
             drawn,
             still,
+            odd,
         }
     }
 
@@ -60,6 +63,13 @@ impl<'a> Call<'a> {
         self.drawn.store(false, Ordering::Relaxed);
         write();
         self.drawn.load(Ordering::Relaxed)
+    }
+
+    /// Whether a template that writes meanwhile takes what in the head is not read alike by all.
+    pub(super) fn notes_odd<R>(&self, write: impl FnOnce() -> R) -> (R, bool) {
+        self.odd.store(false, Ordering::Relaxed);
+        let written = write();
+        (written, self.odd.load(Ordering::Relaxed))
     }
 
     /// What is drawn meanwhile is the same at every try.
@@ -105,6 +115,9 @@ impl<'s> Call<'s> {
             Source::Uuid => Some(Found::Text(Cow::Owned(uuid::Uuid::new_v4().to_string()))),
             Source::RequestId => Some(Found::Text(Cow::Borrowed(self.request_id))),
             Source::Query | Source::Header | Source::Cookie | Source::Jwt => {
+                if !self.caller.has_one_reading(source, path.first()?) {
+                    self.odd.store(true, Ordering::Relaxed);
+                }
                 self.caller.look(source, path)
             }
             Source::Body | Source::Event | Source::User | Source::Batch | Source::Events => None,

@@ -93,13 +93,8 @@ pub(super) fn require_members(group: &Group, draft: &Draft<'_>) -> Result<(), De
 /// What an id that hashes the whole call is made of: the call, its user, its body, its principal.
 pub(super) type Hashed<'a, 'c> = (&'a Call<'c>, &'a UserId, &'a str, &'a [u8; 16]);
 
-/// Whether the event has an id of its call, which the mapping didn't draw: the same at every try.
-pub(super) fn has_own_id(group: &Group, draft: &Draft<'_>) -> bool {
-    names_id(group, draft) && !draft.is_drawn(&group.id_field)
-}
-
 /// Whether the event has an id; else one is made.
-fn names_id(group: &Group, draft: &Draft<'_>) -> bool {
+pub(super) fn names_id(group: &Group, draft: &Draft<'_>) -> bool {
     draft
         .raw(&group.id_field)
         .is_some_and(|raw| !json::is_null(raw) && !json::is_empty_string(raw))
@@ -116,11 +111,13 @@ pub(super) fn read_or_make_id<'a>(
             error,
         })
     };
-    let refuses_missing = group.refuse.iter().any(|name| &**name == "missing_id");
-    if refuses_missing && !has_own_id(group, draft) {
-        return Err(Decline::Refuse(Refusal::MissingId(Arc::clone(
+    let missing = || {
+        Err(Decline::Refuse(Refusal::MissingId(Arc::clone(
             &group.id_field,
-        ))));
+        ))))
+    };
+    if group.missing_id == MissingId::Never && draft.is_drawn(&group.id_field) {
+        return missing();
     }
     match draft.raw(&group.id_field) {
         Some(raw) if names_id(group, draft) => {
@@ -136,7 +133,11 @@ pub(super) fn read_or_make_id<'a>(
         Some(_) => draft.remove(&group.id_field),
         None => {}
     }
+    if group.refuse.iter().any(|name| &**name == "missing_id") {
+        return missing();
+    }
     let text = match group.missing_id {
+        MissingId::Never => return missing(),
         MissingId::Generate => uuid::Uuid::new_v4().to_string(),
         MissingId::Hash => {
             let (call, user, body, principal) = hashed;

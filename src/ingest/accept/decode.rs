@@ -2,7 +2,7 @@
 
 use super::call::{Call, Scope};
 use super::checks;
-use super::draft::{Member, View};
+use super::draft::{Draft, Member, View};
 use super::mapping::Writer;
 use crate::cache::policy::invalidate::resource;
 use crate::event::{
@@ -207,7 +207,15 @@ impl<'a> Decoder<'a> {
         }
         let mut writer = Writer::new(self.group, true, payload.text.len());
         match &route.event {
-            Some(mapping) => writer.write_mapping(mapping, Some(payload.object), &scope)?,
+            Some(mapping) => {
+                let write = || writer.write_mapping(mapping, Some(payload.object), &scope);
+                let (written, is_odd) = call.notes_odd(write);
+                written?;
+                // A single call is repeated as it came.
+                if is_odd && !self.group.is_single() {
+                    return Err(Decline::Forward(Forward::AmbiguousHead));
+                }
+            }
             None => writer.write_as_given(payload.object)?,
         }
         let repeats = self.group.fallback == Fallback::Single || self.group.is_single();
@@ -277,7 +285,7 @@ impl<'a> Decoder<'a> {
             .user_of(caller, &scope)
             .ok_or(Decline::Forward(Forward::NoUser))?;
         let has_address = !call.params.is_empty() || caller.parts().uri.query().is_some();
-        if has_address && !group.is_single() && self.loses_user(&scope, &user) {
+        if has_address && !group.is_single() && self.loses_user(&draft, &scope, &user) {
             return Err(Decline::Forward(Forward::OtherUser));
         }
         let is_other = |raw: &str| {
@@ -295,7 +303,7 @@ impl<'a> Decoder<'a> {
         let token_life = expires.map(|at| at.duration_since(received_at).unwrap_or_default());
         let caller_keys = identity.caller_keys(caller, Some(body.1));
         let keys = caller_keys.keys;
-        let id_is_given = checks::has_own_id(group, &draft);
+        let id_is_given = checks::names_id(group, &draft);
         let id =
             checks::read_or_make_id(group, &mut draft, &(call, &user, body.0, &keys.principal.0))?;
         let in_time = if token_life.is_some_and(|life| life <= self.token_margin) {
@@ -363,16 +371,23 @@ impl<'a> Decoder<'a> {
         })
     }
 
-    /// Whether the call's address names another user than its event has: no batch would say so.
-    fn loses_user(self, scope: &Scope<'_, '_>, user: &UserId) -> bool {
-        let named = self.identity.named_in(scope);
-        named.is_some_and(|named| {
-            let event = Scope {
-                body: None,
-                ..*scope
-            };
-            named != user.as_str() && self.identity.named_by_event(&event) != Some(named)
-        })
+    /// Whether the call's address names another user than its event has, and no member of the event
+    /// does: no batch would say so.
+    fn loses_user(self, draft: &Draft<'_>, scope: &Scope<'_, '_>, user: &UserId) -> bool {
+        let identity = self.identity;
+        let named = identity.named_in(scope);
+        let Some(named) = named.filter(|name| *name != user.as_str()) else {
+            return false;
+        };
+        // What names a user where there is nothing to look at doesn't come of the address.
+        let nothing = Scope {
+            body: None,
+            event: None,
+            ..*scope
+        };
+        let says_so =
+            |raw: &str| json::string(raw).is_some_and(|text| identity.spelled(text) == named);
+        identity.named_by_event(&nothing).as_ref() != Some(&named) && !draft.values().any(says_so)
     }
 
     /// What an event makes old.

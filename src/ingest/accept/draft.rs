@@ -80,6 +80,12 @@ impl<'a> Draft<'a> {
         members.any(|member| member.drawn && member.name == name)
     }
 
+    /// The raw values of its members.
+    pub(super) fn values(&self) -> impl Iterator<Item = &str> {
+        let values = self.members.iter();
+        values.filter_map(|member| self.json.get(member.value.clone()))
+    }
+
     /// How many members it has.
     pub(super) fn len(&self) -> usize {
         self.members.len()

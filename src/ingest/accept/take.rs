@@ -18,7 +18,6 @@ use crate::journal::More;
 use crate::rollout::Mode;
 use crate::route::EventRoute;
 use crate::spans::Origin;
-use crate::template::ObjectTemplate;
 use bytes::Bytes;
 
 /// An event that may be kept, and what is said when it is.
@@ -61,7 +60,13 @@ impl Acceptor {
         body: &Bytes,
     ) -> Result<Prepared, Decline> {
         let (text, object) = decode::read_body(call, body).map_err(|decline| {
-            let decline = self.judge(decode::refusing_group(candidates), decline);
+            let decline = match decline {
+                // In another charset it may be what the application reads.
+                Decline::Refuse(what) if !call.caller.has_utf8_body() => {
+                    Decline::Forward(Forward::NotUnderstood(what))
+                }
+                other => self.judge(decode::refusing_group(candidates), other),
+            };
             self.show_declined(candidates, &decline);
             decline
         })?;
@@ -168,14 +173,12 @@ impl Acceptor {
         if candidates.len() > 1 {
             decode::check_type(&self.0.identity, call.caller, &route.content_types)?;
         }
-        let is_utf8 = call.caller.has_utf8_body();
-        is_utf8.then_some(()).ok_or(Forward::ContentType)?;
+        if !call.caller.has_utf8_body() {
+            return Err(Forward::ContentType);
+        }
         let query = call.caller.parts().uri.query();
         let is_known = query.is_none_or(|query| route.knows_query(query));
-        is_known.then_some(()).ok_or(Forward::Query)?;
-        let mut taken = route.event.iter().flat_map(ObjectTemplate::of_head);
-        let is_plain = taken.all(|(source, name)| call.caller.has_one_reading(*source, name));
-        is_plain.then_some(()).ok_or(Forward::AmbiguousHead)
+        is_known.then_some(()).ok_or(Forward::Query)
     }
 
     /// Keeps what may be kept, and says what its client hears; `None`: its id has become known

@@ -207,8 +207,8 @@ impl<'a, F: Files, T: Ticket> Lead<'a, F, T> {
     /// The group's events are refused, and all else waits for a file that can be written.
     fn refuse_group(&self, taken: TakenGroup<T>, error: &WriteError) {
         let TakenGroup {
-            frames,
-            waiting,
+            mut frames,
+            mut waiting,
             mut fences,
             is_cut,
             ..
@@ -225,11 +225,14 @@ impl<'a, F: Files, T: Ticket> Lead<'a, F, T> {
             }
         };
         let mut queue = self.shared.queue();
-        refusal::take_back_group(&mut queue, &frames, &waiting);
         if is_cut {
             // Those that wait for the rest wait for this, too.
+            frames.append(&mut queue.frames);
+            waiting.append(&mut queue.waiting);
             fences.append(&mut queue.fences);
+            queue.has_events = false;
         }
+        refusal::take_back_group(&mut queue, &frames, &waiting);
         drop(queue);
         for Waiting {
             journaled, answer, ..

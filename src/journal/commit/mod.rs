@@ -11,6 +11,7 @@
 //! ([`refusal`]), its events are refused, and their numbers are declared void by the first group
 //! that can be written again; all else waits for that. Until then no event is taken.
 
+mod cut;
 pub mod index;
 pub mod leader;
 pub mod queue;

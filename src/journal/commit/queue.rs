@@ -354,50 +354,6 @@ impl<T> Queue<T> {
         })
     }
 
-    /// A frame of an event that a caller waits for.
-    fn is_awaited(&self, frame: &frame::Frame<'_>) -> bool {
-        frame.kind == Kind::Event && !frame.flags.has(Flags::COPY) && frame.number >= self.own
-    }
-
-    /// Where to cut what waits so that its beginning has `most` bytes: outcomes and letters of a time in
-    /// which nothing could be written may be more than any file that there is room for, and until
-    /// they are written no segment goes. Not behind an event; `None`: it fits, or begins with one.
-    fn find_cut(&self, most: usize) -> Option<usize> {
-        if self.frames.len() <= most {
-            return None;
-        }
-        let mut at = 0;
-        for (frame, whole) in frame::each(&self.frames) {
-            if self.is_awaited(&frame) || at + whole.len() > most {
-                break;
-            }
-            at += whole.len();
-        }
-        (at > 0).then_some(at)
-    }
-
-    fn cut_group(&mut self, at: usize) -> TakenGroup<T> {
-        let rest = self.frames.split_off(at);
-        // Numbers grow, but for those of copies and of earlier processes.
-        let mut given = frame::each(&rest)
-            .map(|(frame, _)| frame)
-            .filter(|frame| !frame.flags.has(Flags::COPY) && frame.number >= self.own);
-        let next = given.next().map_or(self.index.next, |frame| frame.number);
-        drop(given);
-        let first = std::mem::replace(&mut self.first, next);
-        TakenGroup {
-            frames: std::mem::replace(&mut self.frames, rest),
-            first: first.min(next),
-            last: next - 1,
-            // A later start takes those of the newest State, which comes before a segment goes.
-            sums: self.index.sums,
-            has_events: false,
-            waiting: Vec::new(),
-            fences: Vec::new(),
-            is_cut: true,
-        }
-    }
-
     pub(super) fn has_waiters(&self) -> bool {
         !self.waiting.is_empty() || !self.fences.is_empty()
     }

@@ -4,8 +4,8 @@ use super::examine::examine;
 use super::findings::Finding;
 use super::opened::Opened;
 use crate::journal::directory::{
-    FORMAT_FILE, Hold, LOG, keep_left_out, keep_origin, known_format, known_left_out, known_origin,
-    lock_as_it_is, prepare, prepare_anew, quarantine, refuse_others, sync_names,
+    FORMAT_FILE, Hold, LOG, has_no_log, keep_left_out, keep_origin, known_format, known_left_out,
+    known_origin, lock_as_it_is, prepare, prepare_anew, quarantine, refuse_others, sync_names,
 };
 use crate::journal::error::{OpenError, io_error_at};
 use crate::journal::log::files::Directory;
@@ -26,7 +26,8 @@ pub fn open(settings: &JournalSettings) -> Result<Opened, OpenError> {
     let files = match prepare(path, &hold) {
         Ok(()) => Directory::new(path.join(LOG)),
         // Ruling 19: a first start on a full disk forwards, until the directory can be made.
-        Err(error) if error.is_want_of_room() && !known_format(path)? => {
+        Err(error) if error.is_want_of_room() && has_no_log(path) => {
+            known_format(path)?;
             tracing::warn!(%error, "the journal's directory can't be made yet");
             let (later, hold) = (path.clone(), hold.clone());
             Directory::made_later(path.join(LOG), move || prepare_anew(&later, &hold))
@@ -37,7 +38,7 @@ pub fn open(settings: &JournalSettings) -> Result<Opened, OpenError> {
     let mut opened = examine(files, vault, path, (known_origin(path), &known))?;
     opened.hold = hold;
     // Without a directory its segments hold it, and the next start keeps it.
-    if path.exists() {
+    if opened.hold.is_held() {
         keep_origin(path, &(opened.origin.epoch, opened.origin.secret))?;
     }
     let left_out = opened.left_out(&known);

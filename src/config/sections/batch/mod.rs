@@ -61,6 +61,7 @@ fn read_group(
     };
     let shape = shape::read_shape(section);
     let reply = replies::read_reply(section);
+    let id_field = section.text(&ID_FIELD).unwrap_or_default();
     // What may be missing comes last, so that every key is read before that ends this.
     let group = || {
         Some(Group {
@@ -70,7 +71,7 @@ fn read_group(
             max_events,
             max_bytes: read_max_bytes(section),
             max_age: section.duration(&MAX_AGE),
-            id_field: section.text(&ID_FIELD).unwrap_or_default().into(),
+            id_field: id_field.as_str().into(),
             time_field: section.text(&TIME_FIELD).unwrap_or_default().into(),
             flush_on: flush::read_conditions(section),
             flush_on_change: flush::read_changes(section),
@@ -86,7 +87,7 @@ fn read_group(
             ),
             shown: false,
             headers: carried.headers.clone(),
-            results: replies::read_results(section, &section.text(&ID_FIELD).unwrap_or_default()),
+            results: replies::read_results(section, &id_field),
             success: replies::read_success(section),
             require: section
                 .names::<String>(&REQUIRE)

@@ -178,18 +178,22 @@ impl Order {
         let own = other(&domain.fronts)
             .into_iter()
             .chain(domain.refused.as_ref().and_then(|refused| other(refused)));
-        let waits_for = |lane: LaneId| {
-            let Foreign {
-                good: other_is_good,
-                well,
-            } = look(lane);
-            other_is_good || !good && well
-        };
         // A principal's standing is one in each group: the first of its lanes that is waited for needn't
         // be its first.
         let foreign = self
             .foreign(seat)
-            .filter_map(|other| other.fronts.iter().find(|(_, lane)| waits_for(*lane)))
+            .filter_map(|other| {
+                // What stands behind a lane that fails, or is refused, fares no better.
+                let mut is_well = other.refused.is_none();
+                other.fronts.iter().find(|(_, lane)| {
+                    let Foreign {
+                        good: is_good,
+                        well,
+                    } = look(*lane);
+                    is_well &= well;
+                    is_good || !good && is_well
+                })
+            })
             .map(|(front, _)| *front);
         own.chain(foreign)
             .min()

@@ -1579,6 +1579,39 @@ fn an_older_event_goes_first_though_its_principals_first_lane_is_in_a_group_wher
     }
 }
 
+/// Neither is good, and the other one's first lane fails: what stands behind that one waits with it.
+#[test]
+fn what_stands_behind_a_failing_lane_of_a_stranger_holds_up_nobody_else() {
+    let now = Instant::now();
+    let of = |group: usize, made: Model| {
+        let group = GroupIndex(group);
+        Model {
+            lane: LaneKey { group, ..made.lane },
+            ..made
+        }
+    };
+    let with = |other| Rules {
+        ordered: vec![GroupIndex(other)],
+        ..rules()
+    };
+    for verdict in [
+        Verdict::Retry {
+            pause: Duration::from_hours(1),
+        },
+        Verdict::Rejected,
+    ] {
+        let mut lanes = Lanes::new(vec![with(1), with(0)], 100);
+        lanes.push(now, of(0, event(3, 1, 1)));
+        lanes.push(now, of(1, event(5, 1, 1)));
+        lanes.push(now, of(1, event(10, 1, 2)));
+        lanes.seal_all();
+        let first = one(&mut lanes);
+        assert_eq!(seqs(&first), [3]);
+        lanes.verdict(now, first, verdict.clone(), Duration::ZERO);
+        assert_eq!(ready(&mut lanes), [vec![10]], "{verdict:?}");
+    }
+}
+
 #[test]
 fn a_renewed_tokens_events_go_after_those_of_the_old_one() {
     let now = Instant::now();

@@ -20,7 +20,9 @@ use crate::journal::log::replay::LeftOut;
 use crate::journal::log::simulated_disk::{Fate, SimulatedDisk};
 use crate::journal::log::writer::{Depth, HEAD_SALT, Origin, Writer};
 use crate::journal::reclaim::Reclaim;
-use crate::journal::record::{self, DeadRecord, Record, RefusalRecord, SuccessionRecord};
+use crate::journal::record::{
+    self, DeadRecord, DroppedLetters, Record, RefusalRecord, SuccessionRecord,
+};
 use crate::journal::refusals::{Refusal, Refusals};
 use crate::journal::settings::{Durability, JournalSettings};
 use crate::journal::syncs::Syncs;

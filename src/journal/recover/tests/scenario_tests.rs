@@ -334,6 +334,31 @@ fn what_waited_for_room_is_written_piece_by_piece_and_lets_the_log_shrink() {
     }
 }
 
+/// Events behind more than a file has room for are refused with it, and their callers hear so.
+#[test]
+fn where_the_beginning_of_a_group_cannot_be_written_its_events_are_refused() {
+    let mut world = World::new(Depth::Disk);
+    world.run(&Action::Append(1));
+    world.run(&Action::SyncsFail(true));
+    let gone = DroppedLetters {
+        letters: vec![900; 850],
+        for_room: false,
+    };
+    let push = |out: &mut Vec<u8>| record::put(out, &gone);
+    world
+        .shared
+        .queue()
+        .push(Kind::Dropped, Flags::default(), push);
+    // Each hears at once, or the world says so.
+    world.run(&Action::Append(2));
+    assert_eq!(world.pending.len(), 1);
+    world.run(&Action::SyncsFail(false));
+    world.run(&Action::Append(1));
+    world.run(&Action::Append(1));
+    assert_eq!(world.pending.len(), 2);
+    world.run(&Action::Kill);
+}
+
 /// An event that comes later under the same credential has a context of its own.
 #[test]
 fn a_letter_that_lost_its_context_takes_none_from_an_event_when_it_goes() {
