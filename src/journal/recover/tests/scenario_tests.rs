@@ -339,7 +339,7 @@ fn what_waited_for_room_is_written_piece_by_piece_and_lets_the_log_shrink() {
 fn where_the_beginning_of_a_group_cannot_be_written_its_events_are_refused() {
     let mut world = World::new(Depth::Disk);
     world.run(&Action::Append(1));
-    world.run(&Action::SyncsFail(true));
+    world.run(&Action::WritesFail(Some(9)));
     let gone = DroppedLetters {
         letters: vec![900; 850],
         for_room: false,
@@ -352,7 +352,7 @@ fn where_the_beginning_of_a_group_cannot_be_written_its_events_are_refused() {
     // Each hears at once, or the world says so.
     world.run(&Action::Append(2));
     assert_eq!(world.pending.len(), 1);
-    world.run(&Action::SyncsFail(false));
+    world.run(&Action::WritesFail(None));
     world.run(&Action::Append(1));
     world.run(&Action::Append(1));
     assert_eq!(world.pending.len(), 2);
