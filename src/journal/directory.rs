@@ -25,8 +25,8 @@ const LEFT_OUT: &str = "LEFT_OUT";
 const NEW_LEFT_OUT: &str = "LEFT_OUT.new";
 /// What the format's mark is called until it is whole.
 const NEW_FORMAT: &str = "FORMAT.new";
-/// Directories that may have been made for one that lies in them: no more are synced.
-const MADE_AT_ONCE: usize = 3;
+/// Directories that may have been made for one that lies in them, and the one above: no more are synced.
+const MADE_AT_ONCE: usize = 5;
 
 /// Makes everything that a log needs but its files, and takes the directory for this process.
 ///

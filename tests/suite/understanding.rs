@@ -414,6 +414,10 @@ async fn a_user_whom_only_the_address_names_is_no_other_users_event_in_a_batch()
     let post = |path, id| sidecar.call(Method::POST, path, &headers, body("any", id, ""));
     let other = post("/users/ada/event", "a").await;
     assert_eq!(other.header("tidegate-forwarded"), "other_user");
+    // That a member has the same word says nothing.
+    let padded = body("any", "a", ",\"pad\":\"ada\"");
+    let other = sidecar.call(Method::POST, "/users/ada/event", &headers, padded);
+    assert_eq!(other.await.header("tidegate-forwarded"), "other_user");
     let own = post("/users/admin/event", "b").await;
     assert_eq!(own.header("tidegate-event"), "b");
     // Whom the event names that isn't its user, and what is named without an address, is lost in none.

@@ -65,7 +65,7 @@ const fn tell_other(why: &Forward) -> &'static str {
             "it names another user than its token, or its address one that its event doesn't name"
         }
         Forward::AmbiguousHead => {
-            "a header or a cookie that its event takes is there twice, or is not read alike by all"
+            "a header, cookie or parameter that its event takes is there twice, or not read alike by all"
         }
         Forward::HeaderValue => "a header of its acknowledgement would hold what no header may",
         Forward::NotANumber => "a member of batch.percent is no number",

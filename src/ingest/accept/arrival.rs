@@ -22,7 +22,7 @@ pub(in crate::ingest) struct Arrival {
     pub(in crate::ingest) share: Option<Share>,
     /// What its caller's token is counted by, where that names its user.
     pub(super) token: Option<Principal>,
-    /// Its id is its client's, and not one that Tidegate made of the call.
+    /// Its id is its client's or its mapping's, and not one that Tidegate made of the call.
     pub(super) id_is_given: bool,
     /// The tokens of its whole batch are taken.
     pub(super) is_paid: bool,

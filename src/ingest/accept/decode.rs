@@ -17,7 +17,7 @@ use crate::ingest::accept::shares::Address;
 use crate::ingest::settings::{Fallback, Group};
 use crate::json::{self, Object};
 use crate::route::EventRoute;
-use crate::template::Path;
+use crate::template::{ObjectTemplate, Path, Source};
 use bytes::Bytes;
 use http::Method;
 use smallvec::SmallVec;
@@ -40,7 +40,7 @@ pub struct Decoded<'a> {
     /// Its time and its token's allow that it is kept. A repetition of what is kept came later than
     /// that, and is one all the same.
     pub in_time: Result<(), Decline>,
-    /// Its call named its id.
+    /// Its call, or its mapping, named its id.
     pub id_is_given: bool,
     members: Vec<Member<'a>>,
 }
@@ -231,7 +231,8 @@ impl<'a> Decoder<'a> {
                 body: Raw(payload.sent),
             }
         });
-        self.finish(call, writer, legacy, (payload.text, payload.object))
+        let of = (route.event.as_ref(), legacy);
+        self.finish(call, writer, of, (payload.text, payload.object))
     }
 
     /// One element of a client's own batch.
@@ -261,14 +262,14 @@ impl<'a> Decoder<'a> {
         {
             return Err(Decline::Forward(Forward::OtherUser));
         }
-        self.finish(call, writer, None, (raw, object))
+        self.finish(call, writer, (None, None), (raw, object))
     }
 
     fn finish(
         self,
         call: &Call<'_>,
         writer: Writer<'a>,
-        legacy: Option<Legacy<'_>>,
+        (mapping, legacy): (Option<&ObjectTemplate>, Option<Legacy<'_>>),
         body: (&str, &Object<'_>),
     ) -> Result<Decoded<'a>, Decline> {
         let (group, identity, caller) = (self.group, self.identity, call.caller);
@@ -285,7 +286,7 @@ impl<'a> Decoder<'a> {
             .user_of(caller, &scope)
             .ok_or(Decline::Forward(Forward::NoUser))?;
         let has_address = !call.params.is_empty() || caller.parts().uri.query().is_some();
-        if has_address && !group.is_single() && self.loses_user(&draft, &scope, &user) {
+        if has_address && !group.is_single() && self.loses_user((&draft, mapping), &scope, &user) {
             return Err(Decline::Forward(Forward::OtherUser));
         }
         let is_other = |raw: &str| {
@@ -371,23 +372,36 @@ impl<'a> Decoder<'a> {
         })
     }
 
-    /// Whether the call's address names another user than its event has, and no member of the event
-    /// does: no batch would say so.
-    fn loses_user(self, draft: &Draft<'_>, scope: &Scope<'_, '_>, user: &UserId) -> bool {
+    /// Whether the call's address names another user than its event has, and the event doesn't say so:
+    /// no batch would. `mapping`: what the event is written by.
+    fn loses_user(
+        self,
+        (draft, mapping): (&Draft<'_>, Option<&ObjectTemplate>),
+        scope: &Scope<'_, '_>,
+        user: &UserId,
+    ) -> bool {
         let identity = self.identity;
         let named = identity.named_in(scope);
         let Some(named) = named.filter(|name| *name != user.as_str()) else {
             return false;
         };
-        // What names a user where there is nothing to look at doesn't come of the address.
-        let nothing = Scope {
-            body: None,
-            event: None,
-            ..*scope
+        let looks = |body, event| {
+            let scope = Scope {
+                body,
+                event,
+                ..*scope
+            };
+            identity.named_by_event(&scope).as_ref() == Some(&named)
         };
-        let says_so =
-            |raw: &str| json::string(raw).is_some_and(|text| identity.spelled(text) == named);
-        identity.named_by_event(&nothing).as_ref() != Some(&named) && !draft.values().any(says_so)
+        // What names a user where there is nothing to look at doesn't come of the address.
+        let is_told = looks(None, scope.event) || looks(None, None);
+        let of_address =
+            |source: Source, _: &[Box<str>]| matches!(source, Source::Path | Source::Query);
+        let takes_address = mapping.is_some_and(|mapping| mapping.looks(&of_address));
+        let says_so = |raw: &str| {
+            json::string(raw).map_or(raw == named, |text| identity.spelled(text) == named)
+        };
+        !(is_told || takes_address && draft.values().any(says_so))
     }
 
     /// What an event makes old.

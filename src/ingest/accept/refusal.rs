@@ -190,7 +190,7 @@ pub enum Forward {
     NoUser,
     /// It names another user than its token.
     OtherUser,
-    /// A header or a cookie that its event takes is there twice, or is not read alike by all.
+    /// A header, cookie or parameter that its event takes is there twice, or not read alike by all.
     AmbiguousHead,
     /// A header of its acknowledgement would hold what no header may.
     HeaderValue,
