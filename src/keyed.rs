@@ -1,11 +1,26 @@
 //! Maps whose keys are keyed hashes already: nobody can choose them, so their first bytes serve as
 //! they are. And a keyed hash of long texts for tables in which a text takes nobody's place for long.
 
+use moka::policy::EvictionPolicy;
+use moka::sync::{Cache, CacheBuilder};
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher, RandomState};
 
 /// A map by a keyed hash, or by one and a small number beside it.
 pub type Keyed<K, V> = HashMap<K, V, AsItIsBuilder>;
+
+/// A cache of so many entries that forgets those that were used least recently. What is new is taken in
+/// any case: moka's own policy turns it away where older entries were used more often, so that a
+/// cache that is full would learn nothing of those who come.
+pub fn recently_used<K, V>(most: u64) -> CacheBuilder<K, V, Cache<K, V>>
+where
+    K: Eq + Hash + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    Cache::builder()
+        .max_capacity(most)
+        .eviction_policy(EvictionPolicy::lru())
+}
 
 /// Builds [`AsItIs`].
 pub type AsItIsBuilder = BuildHasherDefault<AsItIs>;

@@ -102,22 +102,19 @@ impl Reloader {
             tls.reload();
         }
         let mut needs_restart = config::differing_sections(&self.started, &text);
-        let mut rules = Vec::new();
+        let mut rules = config::differing_sections(&applied, &text);
+        rules.retain(|section| RULES.contains(&&**section));
         if self.has_same_groups(&config, &needs_restart) {
             needs_restart.retain(|section| !RULES.contains(&&**section));
-            rules = config::differing_sections(&applied, &text);
-            rules.retain(|section| RULES.contains(&&**section));
             if !rules.is_empty() {
                 self.parts.routes.replace(config.writes, config.caches);
                 self.show_rules(&text);
             }
             *applied = text;
         } else {
-            // Rules that an earlier reload put in force, and this file hasn't.
-            let kept = config::differing_sections(&applied, &text);
-            let kept = kept.into_iter().filter(|one| RULES.contains(&&**one));
-            let kept: Vec<_> = kept.filter(|one| !needs_restart.contains(one)).collect();
-            needs_restart.extend(kept);
+            // Those that an earlier reload put in force, and this file hasn't, stay.
+            rules.retain(|section| !needs_restart.contains(section));
+            needs_restart.append(&mut rules);
         }
         let may_rise = !(needs_restart.iter()).any(|section| GROUNDS.contains(&&**section));
         let Renewed {

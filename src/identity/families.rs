@@ -4,8 +4,8 @@
 
 use super::Predecessors;
 use crate::event::{Principal, Succession};
+use crate::keyed::recently_used;
 use http::HeaderValue;
-use moka::policy::EvictionPolicy;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Who succeeded whom; bounded, the least used is forgotten first, which costs one more proof.
@@ -27,11 +27,8 @@ impl Families {
     #[must_use]
     pub fn new(most: u64) -> Self {
         let [proven, supposed] = [most, most].map(|most| {
-            // What is new is taken in any case: every answer that rolls a session makes one.
-            Predecessors::builder()
-                .max_capacity(most.max(1))
-                .eviction_policy(EvictionPolicy::lru())
-                .build()
+            // Every answer that rolls a session makes one.
+            recently_used(most.max(1)).build()
         });
         Self {
             proven,

@@ -63,12 +63,8 @@ impl Recovery<'_> {
     ) -> std::io::Result<Journal<Admitted>> {
         let (now, wall) = (Instant::now(), millis(self.clock.now()));
         opened.share_contexts(|context| self.contexts.adopt(context));
-        // The log has those that were written again behind newer ones, and the oldest go first.
-        let mut settled: Vec<_> = opened.settled().iter().collect();
-        if settled.len() > memory.max_seen {
-            settled.sort_unstable_by_key(|(_, until)| *until);
-        }
-        for (seen, until) in settled {
+        opened.order_settled(memory.max_seen);
+        for (seen, until) in opened.settled() {
             let left = until.saturating_sub(wall);
             if left > 0 {
                 self.admitter

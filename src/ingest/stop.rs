@@ -34,9 +34,7 @@ pub(crate) enum Drained {
 struct Progress {
     /// Events without an outcome.
     pending: u64,
-    /// Deliveries without an answer.
-    in_flight: u64,
-    /// When the oldest of them began.
+    /// When the oldest delivery began that has no answer, if there is one.
     oldest: Option<Instant>,
     /// Deliveries that came back, ever.
     ended: u64,
@@ -69,7 +67,7 @@ impl Movement {
         if look.pending != self.last.pending {
             *self = Self::new(now, look);
         }
-        if look.in_flight > 0 {
+        if look.oldest.is_some() {
             self.flown = now;
         }
         let is_slow = (look.oldest).is_some_and(|began| now.duration_since(began) >= STANDSTILL);
@@ -100,7 +98,6 @@ impl Stop {
         let ended = self.0.admitter.metrics.deliveries.get();
         Progress {
             pending: self.pending(),
-            in_flight: self.in_flight(),
             oldest: self.0.admitter.metrics.flights.oldest(),
             ended,
         }
@@ -169,7 +166,6 @@ mod tests {
         let at = |millis| start + Duration::from_millis(millis);
         let look = |pending, in_flight, ended| Progress {
             pending,
-            in_flight,
             oldest: (in_flight > 0).then_some(start),
             ended,
         };
@@ -193,7 +189,6 @@ mod tests {
         let at = |millis| start + Duration::from_millis(millis);
         let look = |ended| Progress {
             pending: 5,
-            in_flight: 1,
             oldest: Some(at(5_000)),
             ended,
         };
@@ -208,7 +203,6 @@ mod tests {
         let at = |millis| start + Duration::from_millis(millis);
         let look = |oldest, ended| Progress {
             pending: 5,
-            in_flight: 2,
             oldest: Some(oldest),
             ended,
         };

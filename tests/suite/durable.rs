@@ -519,13 +519,10 @@ async fn an_event_that_was_replayed_after_a_restart_is_known_when_its_client_sen
     for dies_after in [false, true] {
         let directory = tempfile::tempdir().unwrap();
         let upstream = FakeUpstream::start().await;
-        let died = |seen: &Seen| (seen.path == "/batch").then(|| answer(422, json!({})));
-        let busy = |seen: &Seen| (seen.path == "/batch").then(|| answer(503, json!({})));
-        if dies_after {
-            upstream.answer_with(busy);
-        } else {
-            upstream.answer_with(died);
-        }
+        let fails = |status: u16| {
+            move |seen: &Seen| (seen.path == "/batch").then(|| answer(status, json!({})))
+        };
+        upstream.answer_with(fails(if dies_after { 503 } else { 422 }));
         let soon = ("drain = \"5s\"", "drain = \"100ms\"");
         let window = ("window = \"1h\"", "window = \"10ms\"");
         let config = configure(directory.path(), upstream.address, "disk", &[soon, window]);
@@ -535,21 +532,19 @@ async fn an_event_that_was_replayed_after_a_restart_is_known_when_its_client_sen
         process.terminate_in_time().await;
 
         // What was pending dies in the next process.
-        upstream.answer_with(died);
+        upstream.answer_with(fails(422));
         let process = Process::start(&config);
         let ask = async |method, path| {
             let asked = Http::default();
             let heard = asked.try_call(process.admin, method, path, &[], "").await;
             heard.unwrap().json()
         };
-        while ask(Method::GET, "/dead-letters")
-            .await
-            .as_array()
-            .unwrap()
-            .is_empty()
-        {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        in_time("the letter", async {
+            while ask(Method::GET, "/dead-letters").await == json!([]) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
         upstream.answer_with(|_| None);
         let replayed = ask(Method::POST, "/dead-letters/replay").await;
         assert_eq!(replayed["replayed"], json!(["a"]));

@@ -11,6 +11,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 const QUICK: (&str, &str) = ("window = \"1h\"", "window = \"50ms\"");
 /// Long enough that a lane which doesn't wait for another one is seen to go.
@@ -57,6 +58,18 @@ async fn in_order_after_a_restart(durability: &str, sealed: bool) {
     post(&process, &first, "1").await;
     post(&process, &second, "2").await;
     in_time("both are taken", upstream.until(|seen| seen.len() == 2)).await;
+    // A process that is killed before it has heard so offers them again (ruling 3).
+    let is_pending = async || {
+        let asked = Http::default();
+        let status = asked.try_call(process.admin, Method::GET, "/status", &[], "");
+        status.await.unwrap().json()["ledger"]["pending"] != 0
+    };
+    in_time("both are settled", async {
+        while is_pending().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
     let is_down = Arc::new(AtomicBool::new(true));
     let down = Arc::clone(&is_down);
     upstream

@@ -28,7 +28,9 @@ pub struct Call<'a> {
     drawn: AtomicBool,
     /// Those look the same at every try.
     still: AtomicBool,
-    /// A template has looked at what in the head is not read alike by all.
+    /// It matters now whether the head is read alike by all.
+    judges: AtomicBool,
+    /// A template has then looked at what isn't.
     odd: AtomicBool,
 }
 
@@ -37,7 +39,7 @@ impl<'a> Call<'a> {
     #[must_use]
     pub fn new(caller: &'a Caller<'a>, params: &'a Params, request_id: &'a str) -> Self {
         let now = caller.now();
-        let [drawn, still, odd] = [const { AtomicBool::new(false) }; 3];
+        let [drawn, still, judges, odd] = [const { AtomicBool::new(false) }; 4];
         Self {
             caller,
             params,
@@ -45,6 +47,7 @@ impl<'a> Call<'a> {
             now,
             drawn,
             still,
+            judges,
             odd,
         }
     }
@@ -67,9 +70,10 @@ impl<'a> Call<'a> {
 
     /// Whether a template that writes meanwhile takes what in the head is not read alike by all.
     pub(super) fn notes_odd<R>(&self, write: impl FnOnce() -> R) -> (R, bool) {
-        self.odd.store(false, Ordering::Relaxed);
+        self.judges.store(true, Ordering::Relaxed);
         let written = write();
-        (written, self.odd.load(Ordering::Relaxed))
+        self.judges.store(false, Ordering::Relaxed);
+        (written, self.odd.swap(false, Ordering::Relaxed))
     }
 
     /// What is drawn meanwhile is the same at every try.
@@ -115,7 +119,9 @@ impl<'s> Call<'s> {
             Source::Uuid => Some(Found::Text(Cow::Owned(uuid::Uuid::new_v4().to_string()))),
             Source::RequestId => Some(Found::Text(Cow::Borrowed(self.request_id))),
             Source::Query | Source::Header | Source::Cookie | Source::Jwt => {
-                if !self.caller.has_one_reading(source, path.first()?) {
+                if self.judges.load(Ordering::Relaxed)
+                    && !self.caller.has_one_reading(source, path.first()?)
+                {
                     self.odd.store(true, Ordering::Relaxed);
                 }
                 self.caller.look(source, path)

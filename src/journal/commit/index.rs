@@ -116,7 +116,8 @@ impl LogIndex {
 
     /// The event of this number, or its letter, uses its context no more.
     pub fn release_context_of(&mut self, number: u64, credential: Fingerprint) {
-        if !self.without_context.remove(&number) {
+        // As a rule there is none, and nothing is hashed.
+        if self.without_context.is_empty() || !self.without_context.remove(&number) {
             self.release_context(credential);
         }
     }

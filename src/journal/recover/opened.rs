@@ -174,6 +174,14 @@ impl<F: Files> Opened<F> {
         &self.settled
     }
 
+    /// Puts the ids of settled events in the order in which they expire if there are more than `most`: the
+    /// log has those that were written again behind newer ones, and the first of them are forgotten.
+    pub fn order_settled(&mut self, most: usize) {
+        if self.settled.len() > most {
+            self.settled.sort_unstable_by_key(|(_, until)| *until);
+        }
+    }
+
     /// Puts a shared context in the place of each that was found.
     pub fn share_contexts(&mut self, share: impl Fn(&Arc<Context>) -> Arc<Context>) {
         self.contexts

@@ -26,9 +26,8 @@ pub use refused::RefusedBy;
 use crate::event::{GroupIndex, Principal, ReadIndex};
 use crate::ingest::accept::shares::{Holder, NoShare, Share, Shares, Takes};
 use crate::journal::refusals::{KeepRefusals, Refusal, Refusals};
-use crate::keyed::AsItIsBuilder;
+use crate::keyed::{AsItIsBuilder, recently_used};
 use grounds::Proof;
-use moka::policy::EvictionPolicy;
 use refused::RefusedPrincipals;
 use renewals::Renewals;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -48,9 +47,9 @@ pub struct Vouched {
     pub opens: bool,
 }
 
-/// What is known of principals; every map is capped, the least recently used are forgotten first (what is new is taken in any
-/// case, though forged tokens come in floods): a
-/// forgotten refusal costs one more late rejection, a forgotten proof one more forwarded call.
+/// What is known of principals; every map is capped, and what was used least recently is forgotten
+/// first: a forgotten refusal costs one more late rejection, a forgotten proof one more forwarded
+/// call.
 #[derive(Debug)]
 pub struct Reputation {
     refused: RefusedPrincipals,
@@ -84,10 +83,8 @@ impl Reputation {
     ) -> Self {
         Self {
             refused: RefusedPrincipals::new(groups, refusal, most),
-            proofs: moka::sync::Cache::builder()
-                .max_capacity(most)
+            proofs: recently_used(most)
                 .time_to_idle(refusal)
-                .eviction_policy(EvictionPolicy::lru())
                 .build_with_hasher(AsItIsBuilder::default()),
             proof,
             open: (0..groups).map(|_| AtomicBool::new(false)).collect(),

@@ -3,8 +3,8 @@
 
 use crate::event::{GroupIndex, Principal, first_eight};
 use crate::journal::refusals::Refusal;
+use crate::keyed::recently_used;
 use moka::ops::compute::Op;
-use moka::policy::EvictionPolicy;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -89,10 +89,8 @@ impl RefusedPrincipals {
     /// which anything is remembered.
     pub(super) fn new(groups: usize, refusal: Duration, most: u64) -> Self {
         Self {
-            refused: moka::sync::Cache::builder()
-                .max_capacity((most / REFUSED_PART).max(1))
+            refused: recently_used((most / REFUSED_PART).max(1))
                 .time_to_live(refusal)
-                .eviction_policy(EvictionPolicy::lru())
                 .build(),
             ever_refused: Marks::new(),
             everywhere: Arc::new((0..groups).map(GroupIndex).collect()),

@@ -2,7 +2,7 @@
 //! renewed a cookie that the browser didn't see, or since it is time.
 
 use crate::event::Principal;
-use moka::policy::EvictionPolicy;
+use crate::keyed::recently_used;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -27,16 +27,9 @@ impl Renewals {
     /// is remembered for `life`; each map is capped at `most`.
     pub(super) fn new(refresh: Option<Duration>, life: Duration, most: u64) -> Self {
         Self {
-            to_renew: moka::sync::Cache::builder()
-                .max_capacity(most)
-                .time_to_live(life)
-                .eviction_policy(EvictionPolicy::lru())
-                .build(),
+            to_renew: recently_used(most).time_to_live(life).build(),
             any_to_renew: AtomicBool::new(false),
-            renewed: moka::sync::Cache::builder()
-                .max_capacity(most)
-                .eviction_policy(EvictionPolicy::lru())
-                .build(),
+            renewed: recently_used(most).build(),
             refresh,
         }
     }

@@ -1548,23 +1548,30 @@ fn renewed(lanes: &mut Lanes<Model>, now: Instant) {
     lanes.push(now + Duration::from_secs(1), event(3, 1, 2));
 }
 
+/// Lanes of two groups that keep one order.
+fn in_one_order() -> Lanes<Model> {
+    let with = |other| Rules {
+        ordered: vec![GroupIndex(other)],
+        ..rules()
+    };
+    Lanes::new(vec![with(1), with(0)], 100)
+}
+
+/// An event of this one of them.
+fn of(group: usize, made: Model) -> Model {
+    let group = GroupIndex(group);
+    Model {
+        lane: LaneKey { group, ..made.lane },
+        ..made
+    }
+}
+
 /// A principal may be good in one of two groups that keep one order, and have something in both.
 #[test]
 fn an_older_event_goes_first_though_its_principals_first_lane_is_in_a_group_where_nothing_speaks_for_it()
  {
     let now = Instant::now();
-    let of = |group: usize, made: Model| {
-        let group = GroupIndex(group);
-        Model {
-            lane: LaneKey { group, ..made.lane },
-            ..made
-        }
-    };
-    let with = |other| Rules {
-        ordered: vec![GroupIndex(other)],
-        ..rules()
-    };
-    let mut lanes = Lanes::new(vec![with(1), with(0)], 100);
+    let mut lanes = in_one_order();
     for principal in [1, 2] {
         lanes.vouch(Principal([principal; 16]), &[GroupIndex(1)]);
     }
@@ -1583,24 +1590,13 @@ fn an_older_event_goes_first_though_its_principals_first_lane_is_in_a_group_wher
 #[test]
 fn what_stands_behind_a_failing_lane_of_a_stranger_holds_up_nobody_else() {
     let now = Instant::now();
-    let of = |group: usize, made: Model| {
-        let group = GroupIndex(group);
-        Model {
-            lane: LaneKey { group, ..made.lane },
-            ..made
-        }
-    };
-    let with = |other| Rules {
-        ordered: vec![GroupIndex(other)],
-        ..rules()
-    };
     for verdict in [
         Verdict::Retry {
             pause: Duration::from_hours(1),
         },
         Verdict::Rejected,
     ] {
-        let mut lanes = Lanes::new(vec![with(1), with(0)], 100);
+        let mut lanes = in_one_order();
         lanes.push(now, of(0, event(3, 1, 1)));
         lanes.push(now, of(1, event(5, 1, 1)));
         lanes.push(now, of(1, event(10, 1, 2)));
