@@ -71,6 +71,7 @@ fn propose_of(taken: TakenRecording, upstream: String) -> Value {
     let recorded = taken.into_exchanges();
     let options = Options {
         upstream: Some(upstream),
+        host: None,
         recorded: Some(recorded.facts),
     };
     propose(&recorded.exchanges, &options).list()

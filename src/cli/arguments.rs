@@ -242,6 +242,10 @@ pub(super) struct LearnOptions {
     /// Where the application of the session listens, http://HOST:PORT.
     #[arg(long, requires = "har")]
     pub(super) upstream: Option<String>,
+    /// The application's host in the session, as its addresses have it, with a port that isn't the
+    /// scheme's; the one that most calls with JSON objects went to.
+    #[arg(long, requires = "har")]
+    pub(super) host: Option<String>,
     /// As JSON: the configuration, what is proposed, what is not and why, and what isn't known.
     #[arg(long)]
     pub(super) json: bool,

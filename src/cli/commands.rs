@@ -175,10 +175,11 @@ impl Given {
             length,
             har,
             upstream,
+            host,
             json,
         } = options;
         let text = if let Some(har) = har {
-            learn::learn_file(&har, upstream, json)?
+            learn::learn_file(&har, (upstream, host), json)?
         } else {
             let admin = self.admin_address()?;
             let recording = learn::record_calls(&admin, length.unwrap_or(RECORDING));

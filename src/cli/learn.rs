@@ -4,10 +4,12 @@
 use super::Failure;
 use super::admin_client::{AdminAddress, ask};
 use crate::config;
-use crate::migration::learn::{Options, Progress, propose, read_har};
+use crate::migration::learn::{Exchange, Options, Progress, propose, read_har};
 use anyhow::Context as _;
 use http::Method;
 use serde_json::Value;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
@@ -15,25 +17,56 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// How often a recording is asked for.
 const ASK: Duration = Duration::from_secs(1);
+/// Hosts that are named where the one that was asked for isn't among them.
+const MOST_HOSTS: usize = 10;
 
 /// Reads a HAR file and says what it proposes: as TOML, or as JSON with the TOML in it.
 ///
 /// # Errors
-/// The file is no HAR, or the upstream no address.
+/// The file is no HAR or has no call to the host, or the upstream is no address.
 pub(super) fn learn_file(
     har: &Path,
-    upstream: Option<String>,
+    (upstream, host): (Option<String>, Option<String>),
     as_json: bool,
 ) -> Result<String, Failure> {
     let wrong =
         |error: &dyn std::fmt::Display| Failure::Input(format!("{}: {error}", har.display()));
     let file = File::open(har).map_err(|error| wrong(&error))?;
     let exchanges = read_har(file).map_err(|error| wrong(&error))?;
+    let host = host.map(|host| host.to_ascii_lowercase());
+    if let Some(host) = &host {
+        check_host(host, &exchanges).map_err(|error| wrong(&error))?;
+    }
     let options = Options {
         upstream,
+        host,
         recorded: None,
     };
     show_proposal(&propose(&exchanges, &options).list(), as_json)
+}
+
+/// Whether a session has calls to a host; else which hosts it has calls to, most calls first.
+fn check_host(host: &str, exchanges: &[Exchange]) -> Result<(), String> {
+    let mut calls: BTreeMap<&str, usize> = BTreeMap::new();
+    for exchange in exchanges {
+        *calls.entry(&exchange.host).or_default() += 1;
+    }
+    if calls.contains_key(host) {
+        return Ok(());
+    }
+    let mut calls: Vec<_> = calls.into_iter().collect();
+    calls.sort_by_key(|(_, count)| Reverse(*count));
+    let left_out = calls.len().saturating_sub(MOST_HOSTS);
+    let mut hosts: Vec<_> = calls
+        .iter()
+        .take(MOST_HOSTS)
+        .map(|(host, count)| format!("{host:?} ({count})"))
+        .collect();
+    if left_out > 0 {
+        hosts.push(format!("{left_out} more"));
+    }
+    let hosts = hosts.join(", ");
+    Err(format!("found no call to {host:?}, but calls to: {hosts}"))
 }
 
 /// Has a running sidecar record what it forwards for so long, and gives the proposal; `None`:

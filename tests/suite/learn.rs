@@ -839,6 +839,10 @@ fn the_command_prints_the_proposal_or_a_list_and_ends_with_1_where_the_input_is_
     assert!(listed["toml"].as_str().unwrap().contains("[[event]]"));
     assert!(!listed["unknown"].as_array().unwrap().is_empty());
     assert_eq!(listed["not_proposed"][0]["reason"], "login");
+    let (code, text, error) = run(&["--host", "Other.example:81"]);
+    assert_eq!((code, &*text), (Some(1), ""));
+    assert!(error.contains("no call to \"other.example:81\""), "{error}");
+    assert!(error.contains("\"api.example.test\" ("), "{error}");
     let (code, text, error) = run(&["--upstream", "ftp://x"]);
     assert_eq!((code, &*text), (Some(1), ""));
     assert!(error.contains("upstream.url"), "{error}");
@@ -971,6 +975,76 @@ proptest! {
 }
 
 /// As a tool writes them that saves its table as it is sorted on the screen.
+fn event_at(host: &str, number: u32) -> Entry {
+    let minute = format!("2026-11-23T20:{number:02}:28.000Z");
+    call("POST", &format!("https://{host}/v1/events"), 202)
+        .json(&json!({ "id": uuid(number), "userId": "u-1", "at": minute }))
+        .answer(&json!({ "ok": true }))
+}
+
+#[test]
+fn the_host_is_the_one_of_most_calls_with_objects_or_the_one_that_is_asked_for() {
+    let form = |number: u32| {
+        call("POST", "https://counts.test/hit", 200)
+            .text("application/x-www-form-urlencoded", &format!("n={number}"))
+    };
+    let mut entries: Vec<_> = (0..4)
+        .map(|number| event_at("app.test:8443", number))
+        .collect();
+    entries.extend((0..9).map(form));
+    let (_, proposal) = learned(entries);
+    assert_eq!(
+        mode(&proposal, "POST /v1/events"),
+        Some(true),
+        "{}",
+        proposal.toml
+    );
+    assert_eq!(
+        reason(&proposal, "POST counts.test/hit"),
+        Some(Reason::OtherHost)
+    );
+
+    let mut entries: Vec<_> = (0..4)
+        .map(|number| event_at("app.test:8443", number))
+        .collect();
+    entries.extend((0..6).map(|number| event_at("errors.test", number)));
+    let exchanges = read(&har(entries));
+    let of = |host: Option<&str>| {
+        let options = Options {
+            host: host.map(str::to_owned),
+            ..Options::default()
+        };
+        let proposal = propose(&exchanges, &options);
+        checked(&proposal);
+        let others: Vec<_> = proposal
+            .not_proposed
+            .iter()
+            .map(|it| it.route.clone())
+            .collect();
+        (proposal.events[0].exchanges, others)
+    };
+    let app = "POST app.test:8443/v1/events".to_owned();
+    let errors = "POST errors.test/v1/events".to_owned();
+    assert_eq!(of(None), (6, vec![app]));
+    assert_eq!(of(Some("app.test:8443")), (4, vec![errors]));
+}
+
+#[test]
+fn a_body_that_the_file_left_out_is_none_unless_its_answer_can_have_none() {
+    use tidegate::migration::learn::Content;
+    let answered = |status: u16, content: Value| {
+        let mut entry = call("POST", "https://app.test/v1/events", status);
+        entry.0["response"]["content"] = content;
+        read(&har(vec![entry])).remove(0).answer
+    };
+    assert_eq!(answered(200, json!({ "size": -1 })), Content::Missing);
+    assert_eq!(answered(200, json!({ "size": 12 })), Content::Missing);
+    assert_eq!(answered(200, json!({ "size": 0 })), Content::Empty);
+    for status in [204, 205, 304] {
+        assert_eq!(answered(status, json!({ "size": -1 })), Content::Empty);
+    }
+}
+
 #[test]
 fn entries_are_taken_in_the_order_of_their_calls() {
     let mut entries: Vec<_> = (0..8)

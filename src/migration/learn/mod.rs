@@ -58,6 +58,9 @@ pub use verdict::Reason;
 pub struct Options {
     /// The application's address, `http://HOST:PORT`.
     pub upstream: Option<String>,
+    /// The application's host in the exchanges, `HOST` or `HOST:PORT` as their addresses have it, in
+    /// lower case; `None`: the one that most calls that could be events went to.
+    pub host: Option<String>,
     /// The exchanges are what a sidecar forwarded: of many callers, and all to one application.
     pub recorded: Option<RecordingFacts>,
 }

@@ -19,7 +19,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 pub(super) fn survey_exchanges(exchanges: &[Exchange], options: &Options) -> Proposal {
     let private = Private::gather(exchanges);
     // All that a sidecar forwards goes to one application, whatever its host is called.
-    let host = (options.recorded.is_none()).then(|| choose_host(exchanges));
+    let chosen = || {
+        options
+            .host
+            .clone()
+            .unwrap_or_else(|| choose_host(exchanges))
+    };
+    let host = (options.recorded.is_none()).then(chosen);
     let is_own = |exchange: &&Exchange| host.as_ref().is_none_or(|host| exchange.host == *host);
     let mut routes = gather_routes(exchanges.iter().filter(is_own), &private);
     let left_out = keep_busiest(&mut routes);

@@ -70,7 +70,7 @@ impl Reason {
     #[must_use]
     pub const fn explain(self) -> &'static str {
         match self {
-            Self::OtherHost => "goes to another host",
+            Self::OtherHost => "goes to another host (--host HOST makes a proposal for it)",
             Self::Method => "this method is no event's",
             Self::NoSuccess => "no call of it succeeded",
             Self::BodyMissing => "the bodies of its calls are missing",
