@@ -1,7 +1,7 @@
 //! The command line (design §3). Arguments in, exit code out.
 
 use arguments::{Arguments, Command, ObserveCommand, ParityCommand};
-use clap::{CommandFactory as _, Parser as _};
+use clap::Parser as _;
 use commands::Given;
 use failure::Failure;
 use std::io::Write as _;
@@ -64,10 +64,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Check { journal } => given.check(journal),
         Command::DeadLetters { what } => given.handle_letters(what),
         Command::Forget(options) => given.forget_user(&options),
-        Command::Completions { shell } => {
-            manual::print_completions(Arguments::command(), shell);
-            Ok(())
-        }
+        Command::Completions { shell } => commands::print_completions(shell),
         Command::Man { directory } => commands::write_manual(&directory),
         Command::Health { alive } => given.ask_health(alive),
         Command::Modes { what, json } => given.list_or_set_modes(what, json),

@@ -41,7 +41,7 @@ impl Control {
         let guard = config.admin.guard()?.map(Arc::new);
         let shown = file
             .as_ref()
-            .map(|(_, text)| config::show(text, std::env::vars()))
+            .map(|(_, text)| config::show(text, config::variables().unwrap_or_default()))
             .map(|shown| Arc::new(Mutex::new(shown)));
         let groups = config.groups.iter();
         let parts = reload::Parts {

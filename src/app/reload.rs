@@ -4,8 +4,7 @@
 //! differ, and hold after a restart. A mode by which more calls are acknowledged waits with those of
 //! them that it rests on.
 //!
-//! Rules know groups by their places in the file. Where groups differ from those of the start, rules
-//! wait for the restart too.
+//! Rules wait too where something differs that says what they mean ([`RULES_GROUNDS`]).
 
 use crate::admin::{Guard, Reloaded};
 use crate::config::{self, Config};
@@ -60,6 +59,10 @@ const GROUNDS: [&str; 11] = [
     "upstream",
 ];
 
+/// Sections that say for whom rules store answers, by which tags they become old, and of which
+/// application they speak. Rules know groups by their places in the file.
+const RULES_GROUNDS: [&str; 5] = ["batch", "event", "identity", "server", "upstream"];
+
 /// Sections whose rules can be replaced.
 const RULES: [&str; 2] = ["write", "cache"];
 
@@ -82,7 +85,7 @@ impl Reloader {
         let mut applied = self.applied.lock();
         let name = self.path.display().to_string();
         let read = config::read_text(&self.path).and_then(|text| {
-            let config = config::parse(&text, &name, std::env::vars())?;
+            let config = config::parse(&text, &name, config::variables()?)?;
             Ok((config, text))
         });
         let (config, text) = match read {
@@ -104,7 +107,7 @@ impl Reloader {
         let mut needs_restart = config::differing_sections(&self.started, &text);
         let mut rules = config::differing_sections(&applied, &text);
         rules.retain(|section| RULES.contains(&&**section));
-        if self.has_same_groups(&config, &needs_restart) {
+        if self.may_replace_rules(&config, &needs_restart) {
             needs_restart.retain(|section| !RULES.contains(&&**section));
             if !rules.is_empty() {
                 self.parts.routes.replace(config.writes, config.caches);
@@ -142,7 +145,7 @@ impl Reloader {
         let Some(shown) = &self.parts.shown else {
             return;
         };
-        let mut new = config::show(text, std::env::vars());
+        let mut new = config::show(text, config::variables().unwrap_or_default());
         let (Some(new), mut shown) = (new.as_object_mut(), shown.lock()) else {
             return;
         };
@@ -157,10 +160,11 @@ impl Reloader {
         }
     }
 
-    /// Whether rules of this file mean the groups that there are: by the same places, and with the
-    /// same tags.
-    fn has_same_groups(&self, config: &Config, differ: &[String]) -> bool {
+    /// Whether rules of this file mean what is in force: the same groups by the same places, and
+    /// all else that they rest on.
+    fn may_replace_rules(&self, config: &Config, differ: &[String]) -> bool {
         let names = config.groups.iter().map(|group| &group.name);
-        names.eq(&self.parts.groups) && !differ.iter().any(|section| section == "batch")
+        let mut differ = differ.iter();
+        names.eq(&self.parts.groups) && !differ.any(|one| RULES_GROUNDS.contains(&&**one))
     }
 }

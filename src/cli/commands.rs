@@ -38,7 +38,7 @@ pub(super) struct Given {
 
 impl Given {
     fn load(&self) -> Result<Config, Failure> {
-        Ok(config::load(&self.config, std::env::vars())?)
+        Ok(config::load(&self.config, config::variables()?)?)
     }
 
     fn admin_address(&self) -> Result<AdminAddress, Failure> {
@@ -49,7 +49,7 @@ impl Given {
     pub(super) fn serve(self, watch: bool) -> Result<(), Failure> {
         let text = config::read_text(&self.config)?;
         let name = self.config.display().to_string();
-        let mut config = config::parse(&text, &name, std::env::vars())?;
+        let mut config = config::parse(&text, &name, config::variables()?)?;
         let format = self.log.or(config.log.format);
         let format = format.unwrap_or_else(log::format_of_stderr);
         config.log.format = Some(format);
@@ -124,8 +124,9 @@ impl Given {
 
     pub(super) fn forget_user(&self, options: &ForgetOptions) -> Result<(), Failure> {
         let admin = self.admin_address()?;
-        let told = runtime()?.block_on(forget::forget_user(&admin, options));
-        show(&told?)
+        let told = runtime()?.block_on(forget::forget_user(&admin, options))?;
+        show(&told.text)?;
+        input_unless(told.is_done, "not everything of this user was erased")
     }
 
     pub(super) fn ask_health(&self, alive: bool) -> Result<(), Failure> {
@@ -205,6 +206,11 @@ impl Given {
     }
 }
 
+/// Prints what a shell completes this command's lines by.
+pub(super) fn print_completions(shell: clap_complete::Shell) -> Result<(), Failure> {
+    show_bytes(&manual::make_completions(Arguments::command(), shell))
+}
+
 pub(super) fn write_manual(directory: &Path) -> Result<(), Failure> {
     let shown = directory.display().to_string();
     let written = manual::write_pages(Arguments::command(), directory).context(shown)?;
@@ -263,8 +269,12 @@ fn show_report(text: &str, page: Option<(PathBuf, String)>) -> Result<(), Failur
 /// Writes to stdout what a command says. Who reads it may have gone (`| head`), and then wants no
 /// more of it.
 fn show(text: &str) -> Result<(), Failure> {
+    show_bytes(text.as_bytes())
+}
+
+fn show_bytes(text: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let written = out.write_all(text).and_then(|()| out.flush());
     match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(anyhow::Error::new(error)
             .context("stdout takes nothing")

@@ -25,14 +25,21 @@ pub(super) struct ForgetOptions {
     json: bool,
 }
 
-/// Asks; what to print.
+/// What is printed.
+pub(super) struct Told {
+    pub(super) text: String,
+    /// What was asked for is done: nothing of the user is on its way, and what was erased stays so.
+    pub(super) is_done: bool,
+}
+
+/// Asks, and says what became of it.
 ///
 /// # Errors
 /// Nobody answers, or with an error.
 pub(super) async fn forget_user(
     admin: &AdminAddress,
     options: &ForgetOptions,
-) -> anyhow::Result<String> {
+) -> anyhow::Result<Told> {
     let user = utf8_percent_encode(&options.user, NON_ALPHANUMERIC);
     let path = format!("/users/{user}");
     let found = if options.yes {
@@ -40,10 +47,19 @@ pub(super) async fn forget_user(
     } else {
         ask(admin, Method::GET, &path, None).await?
     };
-    if options.json {
-        return Ok(format!("{found}\n"));
-    }
-    Ok(describe(&found, options.yes))
+    let text = if options.json {
+        format!("{found}\n")
+    } else {
+        describe(&found, options.yes)
+    };
+    let is_done = !options.yes || is_whole(&found);
+    Ok(Told { text, is_done })
+}
+
+/// Whether an answer says that all is erased, for good.
+fn is_whole(found: &Value) -> bool {
+    let in_flight = found.pointer("/erased/in_flight").and_then(Value::as_u64);
+    in_flight == Some(0) && found.get("durable") != Some(&Value::Bool(false))
 }
 
 fn describe(found: &Value, is_erased: bool) -> String {
@@ -90,4 +106,21 @@ fn describe(found: &Value, is_erased: bool) -> String {
         lines.push("Nothing was erased: --yes does it.".to_owned());
     }
     lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn all_is_erased_once_nothing_is_on_its_way_and_the_journal_holds_it() {
+        let found = |in_flight: u64, durable: bool| {
+            is_whole(&json!({ "erased": { "in_flight": in_flight }, "durable": durable }))
+        };
+        assert!(found(0, true));
+        assert!(!found(1, true));
+        assert!(!found(0, false));
+        assert!(!is_whole(&json!({})), "an answer that says nothing");
+    }
 }

@@ -31,9 +31,11 @@ Examples:
   tidegate dead-letters replay id:a1b2 --credential-file new-token.txt
   tidegate dead-letters drop --reason too_large";
 
-/// Prints what a shell completes this command's lines by.
-pub(super) fn print_completions(mut command: Command, shell: Shell) {
-    clap_complete::generate(shell, &mut command, "tidegate", &mut std::io::stdout());
+/// What a shell completes this command's lines by.
+pub(super) fn make_completions(mut command: Command, shell: Shell) -> Vec<u8> {
+    let mut out = Vec::new();
+    clap_complete::generate(shell, &mut command, "tidegate", &mut out);
+    out
 }
 
 /// Writes a page of the manual for each command into a directory, which it makes if need be; the

@@ -4,7 +4,7 @@
 use super::note::{Note, loud, quiet};
 use super::settings::Config;
 use super::{cache_losses, connections, event_losses, shadows};
-use crate::identity::{Need, Part};
+use crate::identity::{IdentitySettings, Need, Part, Selection};
 use crate::ingest::settings::Group;
 use crate::rollout::Mode;
 use crate::template::Source;
@@ -104,6 +104,7 @@ fn unlisted(config: &Config) -> Vec<Note> {
     } else {
         "identity.credentials lacks"
     };
+    let named: Vec<Part> = parts.iter().map(|(_, part)| part.clone()).collect();
     let mut out: Vec<_> = parts
         .into_iter()
         .filter(|(_, part)| !identity.selection.counts(part))
@@ -114,6 +115,10 @@ fn unlisted(config: &Config) -> Vec<Note> {
             ))
         })
         .collect();
+    out.extend(ignored_callers(identity).filter_map(|(part, note)| {
+        let is_told = named.contains(&part);
+        (!is_told).then_some(note)
+    }));
     let claims = identity.user.uses(Source::Jwt) && identity.require.is_empty();
     let authorization = Part::Header(header::AUTHORIZATION);
     if claims
@@ -124,8 +129,34 @@ fn unlisted(config: &Config) -> Vec<Note> {
             "identity.user is a claim of {authorization}, which {why}: whoever calls with another \
              token under the same name shares its batches"
         )));
+    } else if !identity.selection.by_default
+        && !identity.selection.counts(&authorization)
+        && !named.contains(&authorization)
+    {
+        out.push(quiet(format!(
+            "identity.credentials lacks {authorization}: calls that differ in it share batches \
+             and stored answers, and a batch goes with the newest one's"
+        )));
     }
     out
+}
+
+/// Who calls is taken out of what tells callers apart.
+fn ignored_callers(identity: &IdentitySettings) -> impl Iterator<Item = (Part, Note)> {
+    let (selection, known) = (&identity.selection, Selection::built_in());
+    let headers = selection.headers.iter();
+    let headers = headers.map(|(name, _)| Part::Header(name.clone()));
+    let cookies = selection.cookies.iter();
+    let parts = headers.chain(cookies.map(|(name, _)| Part::Cookie(name.clone())));
+    parts
+        .filter(move |part| !selection.counts(part) && known.names_caller(part))
+        .map(|part| {
+            let note = loud(format!(
+                "identity.ignore takes out {part}, which says who calls: calls that differ in it \
+                 share batches and stored answers, and a batch goes with the newest one's"
+            ));
+            (part, note)
+        })
 }
 
 /// How a call of a browser is told from one of another site.

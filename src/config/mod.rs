@@ -48,6 +48,32 @@ pub fn load(
     parse(&read_text(path)?, &path.display().to_string(), variables)
 }
 
+/// The environment's variables, without those that aren't UTF-8.
+///
+/// # Errors
+/// One of these is Tidegate's.
+pub fn variables() -> Result<std::vec::IntoIter<(String, String)>, Problems> {
+    let (mut variables, mut problems) = (Vec::new(), Vec::new());
+    for (name, value) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        match value.into_string() {
+            Ok(value) => variables.push((name, value)),
+            Err(value) if name.starts_with(tree::PREFIX) => problems.push(Problem {
+                text: format!("found {value:?}; text in UTF-8 is allowed"),
+                place: Some(Place::Variable(name)),
+                key: String::new(),
+            }),
+            Err(_) => {}
+        }
+    }
+    if problems.is_empty() {
+        Ok(variables.into_iter())
+    } else {
+        let file = String::new();
+        Err(Problems { file, problems })
+    }
+}
+
 /// Reads a file's text.
 ///
 /// # Errors

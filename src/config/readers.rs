@@ -116,10 +116,18 @@ pub(super) fn read_lists(section: &Section<'_>, key: &'static Key) -> Vec<(Strin
         );
         return Vec::new();
     };
-    members
-        .iter()
-        .map(|(name, spot)| (name.clone(), values_of(spot)))
-        .collect()
+    let mut out = Vec::new();
+    for (name, spot) in members {
+        let values = values_of(spot);
+        if values.is_empty() {
+            section.wrong_key(
+                key,
+                format!("{name}: found an empty list; at least one value is allowed"),
+            );
+        }
+        out.push((name.clone(), values));
+    }
+    out
 }
 
 /// A list's values, or the one that isn't in a list.

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Prefix of the variables that override keys.
-const PREFIX: &str = "TIDEGATE__";
+pub(super) const PREFIX: &str = "TIDEGATE__";
 
 /// A value and its place.
 #[derive(Debug, Clone)]

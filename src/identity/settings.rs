@@ -209,6 +209,17 @@ impl Selection {
         }
     }
 
+    /// Whether this part says who calls.
+    #[must_use]
+    pub fn names_caller(&self, part: &Part) -> bool {
+        match part {
+            Part::Header(name) if *name == header::COOKIE => self.counts(part),
+            Part::Header(name) => self.header(name) == Kind::Principal,
+            Part::Cookie(name) => self.cookie(name) == Kind::Principal,
+            named => self.named.contains(named),
+        }
+    }
+
     /// By the built-in lists.
     #[must_use]
     pub fn built_in() -> Self {

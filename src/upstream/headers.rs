@@ -222,6 +222,11 @@ fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     head::items(headers, &header::CONNECTION)
 }
 
+/// It belongs to one connection only, whatever `Connection` says.
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(name)
+}
+
 /// Takes off what belongs to one connection only: the known headers, and those named in
 /// `Connection`.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {

@@ -3,6 +3,7 @@
 
 use tidegate::config::{Config, parse, print};
 use tidegate::journal::settings::Durability;
+use tidegate::template::Path;
 
 const PLAIN: &str = "[upstream]\nurl = \"http://127.0.0.1:1\"\n";
 
@@ -152,6 +153,90 @@ fn variables_override_keys_of_the_file() {
     assert!(
         wrong.contains("TIDEGATE__SERVER__DRAN: server.dran: unknown key; did you mean \"drain\"?"),
         "{wrong}"
+    );
+}
+
+const EVENT: &str = "[batch.b]\npath = \"/b\"\n[[event]]\npath = \"/e\"\nbatch = \"b\"\n";
+
+#[test]
+fn what_frames_an_answer_or_a_batch_is_no_header_that_a_template_may_set() {
+    let ack = |header: &str| {
+        with(
+            &format!("{PLAIN}{EVENT}ack = {{ headers = {{ {header} }} }}\n"),
+            &[],
+        )
+    };
+    assert!(ack("\"x-took\" = \"{now.ms}\", \"cache-control\" = \"private\"").is_ok());
+    for name in [
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "keep-alive",
+        "trailer",
+        "upgrade",
+        "content-encoding",
+        "date",
+        "tidegate-event",
+    ] {
+        let wrong = ack(&format!("\"{name}\" = \"5\"")).unwrap_err();
+        let said = format!("{name} is Tidegate's own in an acknowledgement");
+        assert!(wrong.contains(&said), "{wrong}");
+    }
+    let wrong = ack("\"x-a\" = [\"1\", \"2\"]").unwrap_err();
+    assert!(
+        wrong.contains("\"x-a\": found a list; a header's name and a text"),
+        "{wrong}"
+    );
+    for name in ["connection", "keep-alive", "content-length", "expect"] {
+        let text = format!("{PLAIN}[batch.b]\npath = \"/b\"\nheaders = {{ \"{name}\" = \"5\" }}\n");
+        assert!(with(&text, &[]).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn what_a_rule_matches_is_a_member_or_a_pointer_and_has_values() {
+    let rule = |found: &str| with(&format!("{PLAIN}{EVENT}match = {{ {found} }}\n"), &[]);
+    let place = |found: &str| rule(found).unwrap().events[0].matches[0].0.clone();
+    assert_eq!(place("kind = \"a\""), Path::of(&["kind"]));
+    assert_eq!(
+        place("\"/kind/name\" = [\"a\"]"),
+        Path::of(&["kind", "name"])
+    );
+    assert_eq!(place("\"/a.b\" = [1]"), Path::of(&["a.b"]));
+    let wrong = rule("\"kind.name\" = [\"a\"]").unwrap_err();
+    assert!(
+        wrong.contains("\"/kind/name\"") && wrong.contains("\"/kind.name\""),
+        "{wrong}"
+    );
+    let wrong = rule("kind = []").unwrap_err();
+    assert!(
+        wrong.contains("kind: found an empty list; at least one value"),
+        "{wrong}"
+    );
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_a_problem_if_it_is_tidegates() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config.toml");
+    std::fs::write(&file, PLAIN).unwrap();
+    let check = |name: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        let command = command.arg("check").arg("--config").arg(&file);
+        command
+            .env(name, OsStr::from_bytes(b"\xff"))
+            .output()
+            .unwrap()
+    };
+    assert_eq!(check("OTHER").status.code(), Some(0));
+    let out = check("TIDEGATE__SERVER__LISTEN");
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("TIDEGATE__SERVER__LISTEN: found \"\\xFF\"; text in UTF-8 is allowed"),
+        "{said}"
     );
 }
 

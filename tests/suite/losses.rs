@@ -480,6 +480,21 @@ fn credentials_that_miss_what_is_required_are_told() {
         "WARNING",
         "identity.user is a claim of header:authorization, which identity.credentials lacks",
     );
+    let by_event = "user = \"{event.userId}\"\n";
+    let ignoring = |parts: &str| said(&[&format!("[identity]\nignore = [{parts}]\n"), by_event]);
+    let found = ignoring("\"header:authorization\", \"cookie:session\", \"header:x-tenant\"");
+    for part in ["header:authorization", "cookie:session"] {
+        let wanted = format!("identity.ignore takes out {part}, which says who calls");
+        has(&found, "WARNING", &wanted);
+    }
+    lacks(&found, "header:x-tenant");
+    let found = said(&["[identity]\ncredentials = [\"cookie:sid\"]\n", by_event]);
+    assert!(
+        found.contains("note: identity.credentials lacks header:authorization: calls"),
+        "{found}"
+    );
+    let both = "[identity]\ncredentials = [\"cookie:sid\", \"header:authorization\"]\n";
+    lacks(&said(&[both, by_event]), "identity.credentials lacks");
 }
 
 #[test]

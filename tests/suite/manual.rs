@@ -43,6 +43,15 @@ fn shells_are_told_every_command() {
             assert!(script.contains(command), "{shell}: {command}");
         }
     }
+    // Who reads it has gone.
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = command
+        .args(["completions", "bash"])
+        .stdout(writer)
+        .status();
+    assert_eq!(ended.unwrap().code(), Some(0));
     let wrong = tidegate(&["completions", "csh"]);
     assert_eq!(wrong.status.code(), Some(1));
     let text = String::from_utf8_lossy(&wrong.stderr);

@@ -174,6 +174,47 @@ async fn a_write_that_began_before_its_path_had_a_cache_rule_makes_what_that_sto
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_rule_rests_on_holds_it_back_until_the_restart() {
+    let served = Served::start().await;
+    let path = "/page?userId=u";
+    let page = RULE.replace("/progress", "/page");
+    let added = format!("{RULE}{page}");
+    let served_rule = (RULE, &*added);
+    for (head, more, section) in [
+        (
+            "[identity]\n",
+            "ignore = [\"header:x-tenant\"]\n",
+            "identity",
+        ),
+        (
+            "[[event]]\n",
+            "path = \"/api/p\"\nbatch = \"progress\"\n[[event]]\n",
+            "event",
+        ),
+        ("[server]\n", "max_connections = 77\n", "server"),
+    ] {
+        served.rewrite(&[served_rule, (head, &format!("{head}{more}"))]);
+        let answer = served.reload().await.json();
+        assert_eq!(answer["replaced"], json!([]), "{section}");
+        assert_eq!(
+            answer["needs_restart"],
+            json!(["cache", section]),
+            "{section}"
+        );
+        let first = served.number(path).await;
+        assert_ne!(
+            served.number(path).await,
+            first,
+            "{section}: nothing is stored"
+        );
+    }
+    served.rewrite(&[served_rule]);
+    assert_eq!(served.reload().await.json()["replaced"], json!(["cache"]));
+    let first = served.number(path).await;
+    assert_eq!(served.number(path).await, first);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rules_wait_for_the_restart_where_groups_differ_and_a_wrong_file_changes_nothing() {
     let served = Served::start().await;
     let path = "/progress?userId=u";

@@ -6,11 +6,13 @@ use crate::config::readers::{
     Reported, parse_method, read_document, read_lists, read_path, read_status, sources,
 };
 use crate::config::section::{Reference, Section};
+use crate::config::tree::Node;
 use crate::event::GroupIndex;
 use crate::rollout::{Exceptions, Mode, Sampling, Setting, Switch};
 use crate::route::{Ack, EventRoute, Pattern};
 use crate::template::{JsonTemplate, ObjectTemplate, Path, Source, Template, TemplateError};
-use http::{HeaderName, Method, StatusCode};
+use crate::upstream::headers;
+use http::{HeaderName, Method, StatusCode, header};
 use serde_json::Value;
 
 mod ack {
@@ -37,7 +39,7 @@ keys! {
     PATH = Key::without("path", Said("path"), "needed");
     METHOD = Key::text("method", Said("method"), "POST");
     BATCH = Key::without("batch", Said("group"), "needed");
-    /// values that members of the body must have (`a.b` for a member of a member)
+    /// values that members of the body must have (`"/a/b"` for a member of a member)
     MATCH = Key::with("match", Said("table of lists"), "{}");
     /// the batch's event. `"..." = "{body.*}"` takes along every member of the body that no other
     /// entry takes whole. A call is forwarded if a header or a cookie that an entry takes its value
@@ -194,7 +196,7 @@ fn read_rule(section: &Section<'_>, name: Option<Box<str>>) -> Option<Rule> {
         section.compiled_list(&FORWARD_UNLESS, |text| Template::parse(text, &allowed));
     let matches = read_lists(section, &MATCH).into_iter();
     let matches = matches
-        .map(|(name, values)| (path_of(&name), values))
+        .filter_map(|(name, values)| Some((read_place(section, &name)?, values)))
         .collect();
     let content_types = section.names::<String>(&CONTENT_TYPES).into_iter();
     let content_types = content_types.map(|one| one.to_lowercase().into()).collect();
@@ -282,8 +284,20 @@ fn method_of(text: &str) -> Result<Method, String> {
         .ok_or_else(|| format!("found {text:?}; allowed is a method such as \"POST\""))
 }
 
-fn path_of(text: &str) -> Path {
-    Path(text.split('.').map(Into::into).collect())
+/// A place that `match` looks at. With a dot it was a member of a member once.
+fn read_place(section: &Section<'_>, name: &str) -> Option<Path> {
+    if name.starts_with('/') || !name.contains('.') {
+        return Some(Path::parse(name));
+    }
+    let (pointer, whole) = (name.replace('.', "/"), name);
+    section.wrong_key(
+        &MATCH,
+        format!(
+            "found {name:?}: a member of a member is written \"/{pointer}\", one whose name has a \
+             dot \"/{whole}\""
+        ),
+    );
+    None
 }
 
 fn read_ack(section: Section<'_>) -> Option<GivenAck> {
@@ -329,20 +343,52 @@ fn read_duplicate(section: &Section<'_>, allowed: &[Source]) -> Option<JsonTempl
 }
 
 fn read_headers(section: &Section<'_>, allowed: &[Source]) -> Vec<(HeaderName, Template)> {
+    let Some(spot) = section.get(&ack::HEADERS) else {
+        return Vec::new();
+    };
+    let Node::Table(members) = &spot.node else {
+        section.wrong_key(
+            &ack::HEADERS,
+            format!(
+                "found {}; a table of templates is allowed",
+                spot.node.kind()
+            ),
+        );
+        return Vec::new();
+    };
     let mut out = Vec::new();
-    for (name, found) in read_lists(section, &ack::HEADERS) {
-        let template = found
-            .first()
-            .and_then(Value::as_str)
-            .map(|text| Template::parse(text, allowed));
+    for (name, spot) in members {
+        let template = spot.text().map(|text| Template::parse(text, allowed));
         match (name.parse::<HeaderName>(), template) {
+            (Ok(name), _) if is_own(&name) => section.wrong_key(
+                &ack::HEADERS,
+                format!("{name} is Tidegate's own in an acknowledgement"),
+            ),
             (Ok(name), Some(Ok(template))) => out.push((name, template)),
             (_, Some(Err(error))) => section.wrong_key(&ack::HEADERS, error.to_string()),
             _ => section.wrong_key(
                 &ack::HEADERS,
-                format!("{name:?}: a header's name and a text are allowed"),
+                format!(
+                    "{name:?}: found {}; a header's name and a text are allowed",
+                    spot.node.kind()
+                ),
             ),
         }
     }
     out
+}
+
+/// Headers of an acknowledgement that nothing else may set: those by which HTTP tells where it ends
+/// and who holds the connection, and what Tidegate says of its own.
+fn is_own(name: &HeaderName) -> bool {
+    const OWN: [HeaderName; 7] = [
+        header::CONTENT_LENGTH,
+        header::CONTENT_ENCODING,
+        header::CONTENT_RANGE,
+        header::TRAILER,
+        header::DATE,
+        HeaderName::from_static("tidegate-event"),
+        HeaderName::from_static("tidegate-forwarded"),
+    ];
+    headers::is_hop_by_hop(name) || OWN.contains(name)
 }

@@ -80,9 +80,9 @@ impl Report {
     pub fn findings(&self) -> Vec<Finding> {
         findings(
             &self.audit,
+            self.forwarded,
             &self.ledger,
-            self.last.stale,
-            self.stale_past_barrier,
+            (self.last.stale, self.stale_past_barrier),
         )
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 /// Something that must not happen, and how often it did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finding {
-    /// No event was acknowledged, so nothing was shown.
+    /// The sidecar acknowledged no event itself, so nothing was shown.
     Nothing,
     /// Acknowledged events that the application never applied.
     Lost(u64),
@@ -27,7 +27,7 @@ pub enum Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nothing => write!(f, "nothing: no event was acknowledged"),
+            Self::Nothing => write!(f, "nothing: the sidecar acknowledged no event itself"),
             Self::Lost(count) => {
                 write!(
                     f,
@@ -66,10 +66,16 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Everything that must not have happened, worst first. `stale` are the reads that showed less than
-/// was acknowledged, `declared` those of them that said so.
+/// Everything that must not have happened, worst first. Of the acknowledged writes the application
+/// answered `forwarded` itself. `stale` are the reads that showed less than was acknowledged,
+/// `declared` those of them that said so.
 #[must_use]
-pub fn findings(audit: &Audit, ledger: &Ledger, stale: u64, declared: u64) -> Vec<Finding> {
+pub fn findings(
+    audit: &Audit,
+    forwarded: u64,
+    ledger: &Ledger,
+    (stale, declared): (u64, u64),
+) -> Vec<Finding> {
     let counted = [
         (audit.lost, Finding::Lost as fn(u64) -> Finding),
         (audit.foreign, Finding::Foreign),
@@ -80,7 +86,7 @@ pub fn findings(audit: &Audit, ledger: &Ledger, stale: u64, declared: u64) -> Ve
         (audit.out_of_order, Finding::Reordered),
         (stale.saturating_sub(declared), Finding::Stale),
     ];
-    let nothing = (audit.acknowledged == 0).then_some(Finding::Nothing);
+    let nothing = (audit.acknowledged <= forwarded).then_some(Finding::Nothing);
     let unbalanced = (!ledger.balances()).then_some(Finding::Unbalanced);
     let counted = counted
         .into_iter()
@@ -177,10 +183,13 @@ mod tests {
             (Audit::default(), ledger, 0, 0, Some(Finding::Nothing)),
         ] {
             assert_eq!(
-                findings(&audit, &ledger, stale, declared),
+                findings(&audit, 0, &ledger, (stale, declared)),
                 Vec::from_iter(found),
                 "{audit:?}"
             );
         }
+        let found = |forwarded| findings(&clean, forwarded, &ledger, (0, 0));
+        assert_eq!(found(8), []);
+        assert_eq!(found(9), [Finding::Nothing], "all were the application's");
     }
 }

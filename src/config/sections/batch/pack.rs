@@ -8,6 +8,7 @@ use crate::config::section::Section;
 use crate::config::tree::{Node, Spot};
 use crate::ingest::settings::{Envelope, HeaderText, Pack};
 use crate::template::{Source, Template};
+use crate::upstream::headers;
 use http::{HeaderName, HeaderValue, header};
 
 /// What batches carry beside their events.
@@ -93,7 +94,7 @@ fn parse_header(text: &str) -> Result<HeaderName, String> {
     let name: HeaderName = text
         .parse()
         .map_err(|_| format!("found {text:?}; a header's name is allowed"))?;
-    if OWN.contains(&name) {
+    if headers::is_hop_by_hop(&name) || OWN.contains(&name) {
         Err(format!("{name} is Tidegate's own in a batch"))
     } else {
         Ok(name)
@@ -101,14 +102,11 @@ fn parse_header(text: &str) -> Result<HeaderName, String> {
 }
 
 /// Headers of a batch that nothing else may set.
-const OWN: [HeaderName; 9] = [
+const OWN: [HeaderName; 6] = [
     header::HOST,
-    header::CONNECTION,
     header::CONTENT_LENGTH,
     header::CONTENT_ENCODING,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::TE,
+    header::EXPECT,
     HeaderName::from_static("idempotency-key"),
     HeaderName::from_static("traceparent"),
 ];
