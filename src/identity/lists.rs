@@ -218,15 +218,18 @@ pub fn may_be_a_credential(name: &str) -> bool {
                 | "tgc"
         )
     };
-    // Drupal's, a hash behind it.
-    let is_hashed = ["sess", "ssess"].iter().any(|prefix| {
+    name.split(['.', '_', '-', ':']).any(is_word)
+        || is_hashed_session(&name)
+        || OF_CREDENTIALS.iter().any(|word| name.contains(word))
+}
+
+/// Drupal's, a hash behind it; `name` in lower case.
+pub(super) fn is_hashed_session(name: &str) -> bool {
+    ["sess", "ssess"].iter().any(|prefix| {
         name.strip_prefix(prefix).is_some_and(|hash| {
             hash.len() >= 8 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
         })
-    });
-    name.split(['.', '_', '-', ':']).any(is_word)
-        || is_hashed
-        || OF_CREDENTIALS.iter().any(|word| name.contains(word))
+    })
 }
 
 /// Schemes of Authorization that prove one call (RFC 9110 §11, RFC 7616, RFC 4559; Hawk; AWS
@@ -257,11 +260,42 @@ pub fn proves_one_call(authorization: &str) -> bool {
 pub fn cookie(name: &str) -> Kind {
     match name {
         "csrf_token" | "csrftoken" | "XSRF-TOKEN" | "_csrf" => Kind::Condition,
-        "_ga" | "_gid" | "_gat" | "_gcl_au" | "_fbp" | "_fbc" | "_uetsid" | "_uetvid" | "_clck"
-        | "_clsk" | "ajs_anonymous_id" | "ajs_user_id" | "ajs_group_id" | "_dd_s"
-        | "OptanonConsent" | "__utma" | "__utmb" | "__utmc" | "__utmt" | "__utmv" | "__utmz" => {
-            Kind::Passing
-        }
+        "_ga"
+        | "_gid"
+        | "_gat"
+        | "_gcl_au"
+        | "_fbp"
+        | "_fbc"
+        | "_uetsid"
+        | "_uetvid"
+        | "_clck"
+        | "_clsk"
+        | "ajs_anonymous_id"
+        | "ajs_user_id"
+        | "ajs_group_id"
+        | "_dd_s"
+        | "OptanonConsent"
+        | "OptanonAlertBoxClosed"
+        | "CookieConsent"
+        | "hubspotutk"
+        | "__hstc"
+        | "__hssc"
+        | "__hssrc"
+        | "_ym_uid"
+        | "_ym_d"
+        | "_ym_isad"
+        | "_ttp"
+        | "_pin_unauth"
+        | "li_fat_id"
+        | "__kla_id"
+        | "__stripe_mid"
+        | "__stripe_sid"
+        | "__utma"
+        | "__utmb"
+        | "__utmc"
+        | "__utmt"
+        | "__utmv"
+        | "__utmz" => Kind::Passing,
         "AWSALB"
         | "AWSALBCORS"
         | "AWSALBTG"
@@ -271,6 +305,7 @@ pub fn cookie(name: &str) -> Kind {
         | "GCLB"
         | "SERVERID"
         | "__cf_bm"
+        | "_cfuvid"
         | "__cflb"
         | "_abck"
         | "bm_sv"
@@ -283,6 +318,9 @@ pub fn cookie(name: &str) -> Kind {
 /// Cookies of analytics services and balancers whose names hold a key or a number.
 fn is_shaped_cookie(name: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let hexadecimal = |text: &str, length: usize| {
+        text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
     let word = |text: &str| {
         !text.is_empty()
             && text
@@ -302,6 +340,17 @@ fn is_shaped_cookie(name: &str) -> bool {
             key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit())
         })
         || name.strip_prefix("amplitude_id_").is_some_and(word)
+        || ["AMP_MKTG_", "AMP_"].iter().any(|prefix| {
+            name.strip_prefix(prefix).is_some_and(|key| hexadecimal(key, 10))
+        })
+        // Matomo's `_pk_<kind>.<site>.<host>`, Snowplow's `_sp_<kind>.<host>`.
+        || ["_pk_id.", "_pk_ses.", "_pk_ref.", "_pk_cvar.", "_pk_hsr."].iter().any(|prefix| {
+            let rest = name.strip_prefix(prefix).and_then(|rest| rest.split_once('.'));
+            rest.is_some_and(|(site, host)| digits(site) && hexadecimal(host, 4))
+        })
+        || ["_sp_id.", "_sp_ses."].iter().any(|prefix| {
+            name.strip_prefix(prefix).is_some_and(|host| hexadecimal(host, 4))
+        })
         || name.strip_prefix("BIGipServer").is_some_and(|pool| !pool.is_empty())
 }
 
@@ -354,6 +403,11 @@ mod tests {
             "ph_phc_x1_posthog",
             "mp_0123456789abcdef0123456789abcdef_mixpanel",
             "amplitude_id_0a",
+            "AMP_0123456789",
+            "AMP_MKTG_0123456789",
+            "_pk_ses.1.1fff",
+            "_sp_id.1fff",
+            "__hssc",
             "BIGipServerpool",
             "AWSALB",
             "__utmz",
@@ -369,6 +423,10 @@ mod tests {
             "_hj_x_",
             "ph_posthog",
             "mp_1_mixpanel",
+            "AMP_TOKEN",
+            "_pk_ses.1",
+            "_pk_session.1.1fff",
+            "_sp_ses.1ffff",
             "sessionid",
             "connect.sid",
             "access_token",

@@ -379,6 +379,9 @@ fn coded(of: &str, name: &str) -> Kind {
         "0123456789abcdef0123456789abcdef",
         "1_2",
         "1-2",
+        "0123456789",
+        "1fff",
+        "1.1fff",
     ];
     let names: Vec<String> = if name == "any other" {
         vec!["x-unheard-of".to_owned()]

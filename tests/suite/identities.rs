@@ -219,6 +219,66 @@ async fn a_session_that_is_renewed_by_answers_keeps_its_users_order() {
     }
 }
 
+/// A page may set a cookie of its own at any time: a theme, a consent, a counter.
+#[tokio::test]
+async fn beside_a_session_or_a_token_other_cookies_come_and_go_without_a_word_in_order_and_reads() {
+    let large = (
+        "flush_at = 4\nmax_events = 4\nmax_bytes = \"1KiB\"",
+        "flush_at = 100\nmax_events = 100",
+    );
+    for who in [
+        "cookie: sid=s; ",
+        "authorization: Bearer t",
+        "cookie: app_auth=0123456789abcdef; ",
+    ] {
+        let (name, value) = who.split_once(": ").unwrap();
+        let head = |number: usize| match name {
+            "cookie" => vec![("cookie".to_owned(), format!("{value}theme=v{number}"))],
+            _ => vec![
+                (name.to_owned(), value.to_owned()),
+                ("cookie".to_owned(), format!("theme=v{number}")),
+            ],
+        };
+        let sidecar = Sidecar::start(&[BY_LISTS, large]).await;
+        let taken = async |number: usize, id: String| {
+            let head = head(number);
+            let head: Vec<_> = head
+                .iter()
+                .map(|(name, value)| (&**name, &**value))
+                .collect();
+            sidecar.taken(&head, "u", &id).await;
+        };
+        taken(0, "a".to_owned()).await;
+        sidecar.delivered().await;
+        taken(1, "b".to_owned()).await;
+        // What it reads waits for its own event, whatever its page has set meanwhile.
+        let asked = head(2);
+        let asked: Vec<_> = asked
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .collect();
+        sidecar
+            .call(Method::GET, "/progress?userId=u", &asked, "")
+            .await;
+        let paths = sidecar.upstream.paths();
+        assert_eq!(paths.len(), 3, "{who}: {paths:?}");
+        assert!(paths[2].starts_with("/progress"), "{who}: {paths:?}");
+        for number in 0..12 {
+            taken(number % 3 + 2, format!("e{number:02}")).await;
+        }
+        let batches = sidecar.delivered().await;
+        assert!(order(&batches).is_sorted(), "{who}: {:?}", order(&batches));
+        // P3: and each goes with the cookies that it came with.
+        for batch in batches.iter().skip(2) {
+            let theme = batch.header("cookie").rsplit('v').next().unwrap();
+            for id in batch.ids() {
+                let number: usize = id.trim_start_matches('e').parse().unwrap();
+                assert_eq!((number % 3 + 2).to_string(), theme, "{who}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn callers_who_shared_a_cookie_until_they_signed_in_are_never_one_principal() {
     let lines = identity("rolling = [\"cookie:sid\"]");

@@ -1,6 +1,7 @@
 //! How the keys of a caller are hashed from what its call has of each kind.
 
 use super::reading::cookies;
+use super::recognised::{is_placeholder, names_someone, tells_caller};
 use crate::event::{Fingerprint, Keys, Principal, View};
 use crate::identity::lists::Kind;
 use crate::identity::{Caller, Identity};
@@ -155,43 +156,15 @@ fn is_nameless(
 ) -> bool {
     let mut headers = headers.iter().filter(|(kind, ..)| is_of_caller(*kind));
     let mut cookies = cookies.iter().filter(|(kind, _)| is_of_caller(*kind));
-    let is_empty = |raw: &str| raw.is_empty() || raw == "\"\"" || raw == "null";
     let value = |pair: &[u8]| {
         let mut parts = pair.splitn(2, |byte| *byte == b'=').skip(1);
         parts.next().is_none_or(|value| !is_placeholder(value))
     };
-    named.iter().all(|(_, raw)| is_empty(raw))
+    !tells_caller(named)
         && !headers.any(|(_, name, value)| names_someone(name, value.as_bytes()))
         && !cookies.any(|(_, pair)| value(pair))
 }
 
 const fn is_of_caller(kind: Kind) -> bool {
     matches!(kind, Kind::Principal | Kind::Rolling)
-}
-
-/// Whether a credential's header holds one: a scheme alone is none (RFC 9110 §11.4).
-pub(in crate::identity) fn names_someone(name: &HeaderName, value: &[u8]) -> bool {
-    let value = value.trim_ascii();
-    let is_scheme = *name == header::AUTHORIZATION && !value.contains(&b' ');
-    let is_known = |scheme: &&str| value.eq_ignore_ascii_case(scheme.as_bytes());
-    let is_bare = is_scheme
-        && ["basic", "bearer", "digest", "negotiate", "token"]
-            .iter()
-            .any(is_known);
-    let token = match value.iter().position(|byte| *byte == b' ') {
-        Some(end) if *name == header::AUTHORIZATION => value.get(end..).unwrap_or_default(),
-        _ => value,
-    };
-    !is_bare && !is_placeholder(token)
-}
-
-/// Nothing, or what a client writes for a variable of its own that nothing is in.
-pub(in crate::identity) fn is_placeholder(value: &[u8]) -> bool {
-    let value = value.trim_ascii();
-    let quoted = value
-        .strip_prefix(b"\"")
-        .and_then(|value| value.strip_suffix(b"\""));
-    let value = quoted.unwrap_or(value);
-    let known: [&[u8]; 6] = [b"", b"null", b"undefined", b"(null)", b"nil", b"none"];
-    known.iter().any(|known| value.eq_ignore_ascii_case(known))
 }

@@ -12,17 +12,19 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `recognised` | what by itself tells who calls |
 //! | `reading` | what a call has of each kind |
 //! | `hash` | how that becomes keys |
 //! | `stored` | what is read back of a context and an event that are kept |
 
 mod hash;
 mod reading;
+mod recognised;
 mod stored;
 
 pub use hash::CallerKeys;
-pub(super) use hash::{is_placeholder, names_someone};
 pub use reading::Reading;
+pub(super) use recognised::{is_placeholder, names_someone};
 pub use stored::{cookie_line, named, shown_user};
 
 use super::{Caller, Identity};

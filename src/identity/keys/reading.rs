@@ -1,6 +1,7 @@
 //! What a call has of each kind: headers, cookies and named parts that enter its keys, and the rest,
 //! which travels with each event by itself.
 
+use super::recognised::{self, tells_caller};
 use crate::event::{COUNTED, Carried, Context, Keys, Raw, Said};
 use crate::identity::lists::Kind;
 use crate::identity::{Caller, Identity, Part, Selection};
@@ -41,13 +42,15 @@ impl Identity {
             }
         }
         kinds.sort_by(|(_, one, _), (_, other, _)| one.as_str().cmp(other.as_str()));
-        let Cookies { pieces, line } = cookies(selection, caller);
+        let Cookies { mut pieces, line } = cookies(selection, caller);
+        let named = self.named(caller, body);
+        recognised::sort_cookies(&self.settings, &kinds, &mut pieces, tells_caller(&named));
         Reading {
             counted: kinds,
             remainder,
             cookies: pieces,
             cookie: line,
-            named: self.named(caller, body),
+            named,
         }
     }
 

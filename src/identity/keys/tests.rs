@@ -354,3 +354,44 @@ fn listed_parts_count_and_the_others_travel() {
     assert_eq!(lists::header("x-org"), Kind::Scope);
     let _: Fingerprint = keys(&identity(|_| {}), &[]).fingerprint;
 }
+
+#[test]
+fn a_cookie_of_no_list_is_a_part_of_the_principal_only_where_nothing_else_tells_who_calls() {
+    let plain = identity(|_| {});
+    let named = identity(|selection| {
+        selection.set(&Part::parse("cookie:mine").unwrap(), Kind::Principal);
+    });
+    let key = ("x-api-key", "k");
+    for (identity, header, cookie, is_told) in [
+        (&plain, key, "theme=", false),
+        (&plain, ("authorization", "Basic YTpi"), "theme=", false),
+        (&plain, ("authorization", "Bearer null"), "theme=", false),
+        (&plain, key, "logged_in=yes; theme=", false),
+        (&plain, key, "sid=; theme=", false),
+        (&plain, key, "mine=7; theme=", false),
+        (&named, key, "mine=7; theme=", true),
+        (&plain, ("authorization", "Bearer t"), "theme=", true),
+        (&plain, ("x-auth-token", "t"), "theme=", true),
+        (&plain, key, "sid=7; theme=", true),
+        (&plain, key, "__Host-session=7; theme=", true),
+        (&plain, key, "_app_session=7; theme=", true),
+        (&plain, key, "app_auth=0123456789abcdef; theme=", true),
+        (&plain, key, "app_auth=0123456789abcde; theme=", false),
+        // What sounds like a credential stays one.
+        (&plain, key, "sid=7; my_token=", false),
+        (&named, key, "sid=7; mine=", false),
+    ] {
+        let of = |value: &str| {
+            let cookie = format!("{cookie}{value}");
+            keys(identity, &[header, ("cookie", &cookie)])
+        };
+        let (one, other) = (of("dark"), of("light"));
+        assert_eq!(
+            one.principal == other.principal,
+            is_told,
+            "{header:?} {cookie}"
+        );
+        assert_ne!(one.view, other.view, "{header:?} {cookie}");
+        assert_ne!(one.fingerprint, other.fingerprint, "{header:?} {cookie}");
+    }
+}
