@@ -5,6 +5,7 @@ use http::{HeaderMap, header};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use tokio_util::sync::CancellationToken;
 
 /// Whatever stopped a body halfway.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -22,6 +23,11 @@ pub enum Body {
     /// Anything else that streams.
     Boxed(UnsyncBoxBody<Bytes, BodyError>),
 }
+
+/// A call's body goes on to the application though the head of its answer has come, until this is
+/// cancelled. In the answer's extensions.
+#[derive(Debug, Clone)]
+pub struct Uploading(pub CancellationToken);
 
 impl Body {
     /// No bytes at all.

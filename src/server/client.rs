@@ -9,6 +9,7 @@ use super::phase::{Leaving, Over, Phases};
 use super::stream::{self, ClientStream, NetworkStream, WatchedStream};
 use super::tls::ServerTls;
 use super::turns::Turns;
+use crate::body::Uploading;
 use crate::drain::Drain;
 use crate::peer::{Arrived, Connection, Place, Precedence};
 use http::{HeaderValue, Request, StatusCode, Version, header};
@@ -111,6 +112,9 @@ impl Client {
                         .headers_mut()
                         .insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
+                if let Some(Uploading(over)) = response.extensions_mut().remove() {
+                    call.stay_until(over);
+                }
                 Ok::<_, Infallible>(response.map(|body| Answer::new(body, call, &unsent)))
             };
             debug_assert!(size_of_val(&answered) <= MOST_MOVED);
@@ -122,6 +126,7 @@ impl Client {
         let (mut draining, mut over) = (pin!(drain.draining()), pin!(phases.over()));
         let mut announced = pin!(drain.announced());
         let (mut is_told, mut has_begun, mut leave_by) = (false, false, None);
+        let mut is_sent_away = false;
         let mut goodbye = None;
         let mut asked_to_end = false;
         loop {
@@ -151,6 +156,7 @@ impl Client {
                     is_told = true;
                     phases.tell_to_leave();
                     if !is_late && phases.is_http2() {
+                        is_sent_away = true;
                         serving.as_mut().graceful_shutdown();
                     }
                     if !drain.is_draining() {
@@ -159,6 +165,12 @@ impl Client {
                 }
                 () = until(leave_by), if leave_by.is_some() && !asked_to_end => {
                     match phases.leaving() {
+                        // Its GOAWAY says which of its calls were taken (RFC 9113 §6.8).
+                        Leaving::Silent if phases.is_http2() && !is_sent_away => {
+                            asked_to_end = true;
+                            goodbye = Some(Instant::now() + GOODBYE);
+                            serving.as_mut().graceful_shutdown();
+                        }
                         Leaving::Silent => break,
                         Leaving::Speaking => leave_by = Some(Instant::now() + LEAVE_WITHIN),
                         Leaving::Free => {

@@ -250,7 +250,12 @@ async fn accept<S: Answering>(
             tracing::debug!(%address, "a connection is refused; its network has its share");
             continue;
         };
-        let Some(free) = places.take().await else {
+        let free = tokio::select! {
+            biased;
+            () = enough.cancelled() => return,
+            free = places.take() => free,
+        };
+        let Some(free) = free else {
             continue;
         };
         if let NetworkStream::Tcp(stream) = &stream {

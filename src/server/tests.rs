@@ -263,3 +263,93 @@ async fn a_call_that_outlives_its_client_does_not_keep_the_clients_place() {
         );
     }
 }
+
+/// What a connection becomes keeps its place when its task has ended.
+#[tokio::test]
+async fn a_client_that_waits_for_a_place_does_not_hold_up_the_drain_of_a_passed_listener() {
+    let settings = patient(1);
+    let listener = bind(&settings).unwrap();
+    let address = listener.address().unwrap().tcp().unwrap();
+    let (places, mut kept) = mpsc::unbounded_channel();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let arrived = request.extensions().get::<Arrived>().unwrap();
+        drop(places.send(arrived.place.keep()));
+        async { Ok(Response::new(Body::from("ok"))) }
+    });
+    let drain = Drain::new();
+    drop(tokio::spawn(serve(
+        listener,
+        settings,
+        service,
+        drain.clone(),
+    )));
+    in_time(async {
+        let mut first = TcpStream::connect(address).await.unwrap();
+        ask(&mut first, "/").await;
+        answered(&mut first).await;
+        let place = kept.recv().await.unwrap();
+        drop(first);
+        let second = TcpStream::connect(address).await.unwrap();
+        drain.announce();
+        drain.draining().await;
+        drop((place, second));
+    })
+    .await;
+}
+
+/// Reads frames of HTTP/2 (RFC 9113 §4.1) until a GOAWAY; `false`: the connection ended without.
+async fn is_sent_away(client: &mut TcpStream) -> bool {
+    const GOAWAY: u8 = 7;
+    loop {
+        let mut head = [0; 9];
+        if client.read_exact(&mut head).await.is_err() {
+            return false;
+        }
+        if head[3] == GOAWAY {
+            return true;
+        }
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        client
+            .read_exact(&mut vec![0; length as usize])
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn over_http_2_a_connection_that_came_after_the_announcement_is_told_where_it_ends() {
+    let settings = patient(8);
+    let listener = bind(&settings).unwrap();
+    let address = listener.address().unwrap().tcp().unwrap();
+    let (held, mut calls) = mpsc::unbounded_channel();
+    let service = service_fn(move |_| {
+        let (release, released) = oneshot::channel::<()>();
+        drop(held.send(release));
+        async {
+            drop(released.await);
+            Ok(Response::new(Body::from("ok")))
+        }
+    });
+    let drain = Drain::new();
+    drop(tokio::spawn(serve(
+        listener,
+        settings,
+        service,
+        drain.clone(),
+    )));
+    in_time(async {
+        // While it is there, new connections are taken.
+        let mut early = TcpStream::connect(address).await.unwrap();
+        ask(&mut early, "/").await;
+        let release = calls.recv().await.unwrap();
+        drain.announce();
+        let mut late = TcpStream::connect(address).await.unwrap();
+        late.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            .await
+            .unwrap();
+        late.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+        assert!(is_sent_away(&mut late).await);
+        drop(release);
+    })
+    .await;
+}

@@ -3,13 +3,14 @@
 
 use super::connector::Connector;
 use super::error::{Failure, UpstreamError};
+
 use super::link::{self, Link};
 use super::upload::{self, Progress, Unended, Watch};
 use super::{Upstream, repeat};
 use crate::body::Body;
 use futures_util::TryFutureExt as _;
 use futures_util::future::Either;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
@@ -70,14 +71,23 @@ impl Upstream {
         let may_repeat = |failure: &Failure| {
             failure.is_unprocessed() || is_idempotent && failure.is_of_connection()
         };
+        let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
         // What it proves its connection would prove for the next call on it, whosever that is.
-        let client = if repeat::authenticates_connection(request.headers()) {
+        let client = if repeat::authenticates_connection(request.headers())
+            || is_chunked && self.speaks_http10.load(Ordering::Relaxed)
+        {
             &self.unpooled
         } else {
             &self.client
         };
+        let began = Instant::now();
         let response = match (self.ask_once(client, request, within).await, again) {
-            (Err(failure), Some(again)) if may_repeat(&failure) => {
+            (Err(failure), Some(mut again)) if may_repeat(&failure) => {
+                if failure.wants_http1() {
+                    again.extensions_mut().insert(repeat::OverHttp1);
+                }
+                // Both tries have the time of one: what waits behind the call waits no longer.
+                let within = within.saturating_sub(began.elapsed());
                 let error = UpstreamError::from(failure);
                 tracing::debug!(%error, "the application had closed the connection or refused the \
                     stream; the request is sent again");
@@ -136,6 +146,9 @@ impl Upstream {
             response
                 .extensions_mut()
                 .insert(Unended { progress, stall });
+        }
+        if response.version() == Version::HTTP_10 {
+            self.speaks_http10.store(true, Ordering::Relaxed);
         }
         let link = Link::of_answer(response.extensions());
         let limit = link::stated_limit(response.headers())

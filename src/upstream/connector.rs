@@ -4,6 +4,7 @@
 use super::link::Link;
 use super::loopback;
 use super::places::Places;
+use super::resolver::OneLookUp;
 use super::settings::{UNIX, UpstreamSettings};
 use super::tls::{Offer, UpstreamTls};
 use super::wire::WireStream;
@@ -11,6 +12,7 @@ use crate::body::BodyError;
 use futures_util::future::{Either, select};
 use http::Uri;
 use http::uri::Scheme;
+use hyper_util::client::legacy::connect::dns::GaiResolver;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use std::io::{self, ErrorKind, IoSlice};
@@ -28,6 +30,9 @@ use tower::{Service, ServiceExt as _};
 /// takes longer waits for the network or for an application whose queue is full.
 const OPENING: Duration = Duration::from_millis(20);
 
+/// When a Unix socket whose backlog is full is asked again.
+const FULL_BACKLOG: Duration = Duration::from_millis(10);
+
 /// A connection that isn't there by then is asked for once more.
 const AGAIN: Duration = Duration::from_millis(400);
 
@@ -36,18 +41,19 @@ const AGAIN: Duration = Duration::from_millis(400);
 /// HTTP/1.1.
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
-    tcp: HttpConnector,
+    tcp: HttpConnector<OneLookUp>,
     tls: Option<UpstreamTls>,
     /// Where an address of the scheme [`UNIX`] listens.
     socket: Option<Arc<Path>>,
-    /// A TLS handshake has so long a time, after the connection has had its own.
+    /// A connection has so long a time, the look-up of its name and all its addresses included, and
+    /// then a TLS handshake.
     timeout: Duration,
     places: Arc<Places>,
 }
 
 impl Connector {
     pub(super) fn new(settings: &UpstreamSettings, places: Arc<Places>) -> Self {
-        let mut tcp = HttpConnector::new();
+        let mut tcp = HttpConnector::new_with_resolver(OneLookUp::by(GaiResolver::new()));
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(settings.connect_timeout));
         tcp.enforce_http(false);
@@ -76,10 +82,11 @@ impl Connector {
     async fn open_wire(&self, target: Uri, offer: Offer) -> Result<WireStream, BodyError> {
         if target.scheme_str() == Some(UNIX) {
             let socket = self.socket.as_deref().unwrap_or(Path::new(""));
-            let opened = in_time(self.timeout, UnixStream::connect(socket)).await?;
+            let opened = in_time(self.timeout, connect_unix(socket)).await?;
             return Ok(WireStream::Unix(opened));
         }
-        let stream = open_again(|| self.open_tcp(target.clone())).await?;
+        let attempt = || self.open_tcp(target.clone());
+        let stream = in_time(self.timeout, open_again(attempt)).await?;
         if target.scheme() != Some(&Scheme::HTTPS) {
             return Ok(WireStream::Tcp(stream));
         }
@@ -92,7 +99,7 @@ impl Connector {
 
     async fn open_tcp(&self, target: Uri) -> Result<TcpStream, BodyError> {
         match loopback::address_of(&target) {
-            Some(address) => in_time(self.timeout, loopback::open(address)).await,
+            Some(address) => Ok(loopback::open(address).await?),
             None => Ok(self.tcp.clone().oneshot(target).await?.into_inner()),
         }
     }
@@ -146,6 +153,19 @@ where
         match select(first.as_mut(), other).await {
             Either::Left((opened, _)) | Either::Right((Ok(opened), _)) => return opened,
             Either::Right((Err(_), _)) => {}
+        }
+    }
+}
+
+/// Connects to a Unix socket. One whose backlog is full refuses at once (`EAGAIN`, connect(2)), where
+/// TCP would wait: it is asked again.
+async fn connect_unix(socket: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(socket).await {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                tokio::time::sleep(FULL_BACKLOG).await;
+            }
+            result => return result,
         }
     }
 }
@@ -335,6 +355,35 @@ mod tests {
         assert!(!now, "one more was opened beside {OPENINGS}");
         // The clock moves on when nothing else can be done.
         next.await;
+    }
+
+    #[tokio::test]
+    async fn a_unix_socket_whose_backlog_is_full_is_asked_again_until_it_is_not() {
+        use socket2::{Domain, SockAddr, Socket, Type};
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.sock");
+        let address = SockAddr::unix(&path).unwrap();
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        listener.bind(&address).unwrap();
+        listener.listen(1).unwrap();
+        let mut waiting = Vec::new();
+        loop {
+            let client = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+            client.set_nonblocking(true).unwrap();
+            match client.connect(&address) {
+                Ok(()) => waiting.push(client),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                    break;
+                }
+            }
+        }
+        let mut opening = pin!(connect_unix(&path));
+        let now = poll_fn(|cx| Poll::Ready(opening.as_mut().poll(cx).is_ready())).await;
+        assert!(!now, "its backlog is full");
+        let accepted = listener.accept().unwrap();
+        opening.await.unwrap();
+        drop((accepted, waiting));
     }
 
     #[tokio::test(start_paused = true)]

@@ -180,9 +180,20 @@ pub(super) fn is_of_connection(error: &hyper::Error) -> bool {
 /// asks for (RFC 9113 §8.7).
 pub(super) fn is_unprocessed(error: &hyper::Error) -> bool {
     // A GOAWAY is the error of those streams only that are above its last one.
-    has(error, |error: &h2::Error| {
+    let is_refused = |error: &h2::Error| {
         error.is_remote()
             && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+    };
+    has(error, is_refused) || wants_http1(error)
+}
+
+/// The application takes the request over HTTP/1.1 only (RFC 9113 §7, HTTP_1_1_REQUIRED), as some do
+/// whose callers prove themselves by their connection.
+pub(super) fn wants_http1(error: &hyper::Error) -> bool {
+    has(error, |error: &h2::Error| {
+        error.is_remote()
+            && error.is_reset()
+            && error.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED)
     })
 }
 
@@ -190,6 +201,11 @@ impl Failure {
     /// See [`is_unprocessed`].
     pub(super) fn is_unprocessed(&self) -> bool {
         matches!(self, Self::Http2 { error, .. } if is_unprocessed(error))
+    }
+
+    /// See [`wants_http1`].
+    pub(super) fn wants_http1(&self) -> bool {
+        matches!(self, Self::Http2 { error, .. } if wants_http1(error))
     }
 
     /// The request's connection had answered before, and ended without a byte of this answer: the

@@ -235,8 +235,10 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
             .filter_map(|name| name.parse().ok())
             .collect();
         for name in named {
-            // A client must not be able to have the message's framing or its authority taken off.
-            if name != header::HOST && name != header::CONTENT_LENGTH {
+            // A client must not be able to have the message's framing or its authority taken off,
+            // nor what a trusted proxy says of it, if that passes `Connection` on.
+            let is_kept = [header::HOST, header::CONTENT_LENGTH].contains(&name);
+            if !is_kept && !is_claim(&name) {
                 headers.remove(name);
             }
         }
@@ -273,18 +275,8 @@ fn join_cookies(headers: &mut HeaderMap) {
 /// Takes off what a stranger says of where a call comes from. `X_Forwarded_For` is the same header
 /// to a CGI or WSGI application.
 fn remove_claims(headers: &mut HeaderMap, peer: &Peer) {
-    const NAMES: [&str; 3] = ["forwarded", "cf-connecting-ip", "true-client-ip"];
-    let begins_like = |name: &str, known: &str| {
-        let alike = |(found, wanted): (u8, u8)| found == wanted || found == b'_' && wanted == b'-';
-        name.len() >= known.len() && name.bytes().zip(known.bytes()).all(alike)
-    };
-    let is_claim = |name: &&HeaderName| {
-        let name = name.as_str();
-        let is_it = |known: &&str| name.len() == known.len() && begins_like(name, known);
-        let is_real_ip = *name != *REAL_IP.as_str() && is_it(&REAL_IP.as_str());
-        begins_like(name, "x-forwarded-") || NAMES.iter().any(is_it) || is_real_ip
-    };
-    let claims: Vec<HeaderName> = headers.keys().filter(is_claim).cloned().collect();
+    let names = headers.keys().filter(|name| **name != REAL_IP);
+    let claims: Vec<HeaderName> = names.filter(|name| is_claim(name)).cloned().collect();
     for name in claims {
         headers.remove(name);
     }
@@ -293,6 +285,18 @@ fn remove_claims(headers: &mut HeaderMap, peer: &Peer) {
     {
         headers.insert(REAL_IP, address);
     }
+}
+
+/// A header that says whom a call comes from, with `_` for `-` too.
+fn is_claim(name: &HeaderName) -> bool {
+    const NAMES: [&str; 3] = ["forwarded", "cf-connecting-ip", "true-client-ip"];
+    let begins_like = |name: &str, known: &str| {
+        let alike = |(found, wanted): (u8, u8)| found == wanted || found == b'_' && wanted == b'-';
+        name.len() >= known.len() && name.bytes().zip(known.bytes()).all(alike)
+    };
+    let name = name.as_str();
+    let is_it = |known: &&str| name.len() == known.len() && begins_like(name, known);
+    begins_like(name, "x-forwarded-") || NAMES.iter().any(is_it) || is_it(&REAL_IP.as_str())
 }
 
 /// Appends this hop to `Via` (RFC 9110 §7.6.3).

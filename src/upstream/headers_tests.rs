@@ -221,6 +221,31 @@ fn what_a_stranger_says_of_itself_is_replaced() {
 }
 
 #[test]
+fn what_a_trusted_proxy_says_of_a_client_is_not_taken_off_where_that_names_it_in_connection() {
+    let front = [
+        ("x-forwarded-for", "9.9.9.9"),
+        ("x-forwarded-proto", "https"),
+        ("x-real-ip", "9.9.9.9"),
+        ("x-hop", "1"),
+        (
+            "connection",
+            "close, X-Forwarded-For, x-forwarded-proto, X-Real-IP, x-hop",
+        ),
+    ];
+    let (parts, peer) = cleaned(&front, "127.0.0.1:99");
+    assert_eq!(
+        (peer.client.to_string().as_str(), peer.https),
+        ("9.9.9.9", true)
+    );
+    for name in ["x-forwarded-for", "x-forwarded-proto", "x-real-ip"] {
+        assert!(parts.headers.contains_key(name), "{name}");
+    }
+    for name in ["x-hop", "connection"] {
+        assert!(!parts.headers.contains_key(name), "{name}");
+    }
+}
+
+#[test]
 fn each_hop_adds_itself() {
     let front = [
         ("x-forwarded-for", "1.2.3.4"),

@@ -28,6 +28,7 @@ mod loopback;
 mod places;
 mod repeat;
 mod reserve;
+mod resolver;
 pub mod settings;
 mod tls;
 mod tunnel;
@@ -41,7 +42,7 @@ pub use reserve::CallerClass;
 pub use settings::{Http2Use, RelayRule, UNIX, UpstreamSettings, port_of};
 pub use tls::{HandshakeError, HandshakeFault, TlsError, TlsFiles, UpstreamTls, name_of};
 
-use crate::body::Body;
+use crate::body::{Body, Uploading};
 use crate::logging::CallNote;
 use crate::peer::{Arrived, Peer};
 use answer_body::Placed;
@@ -86,6 +87,9 @@ pub struct Upstream {
     /// The application says of a connection that it ends before `idle_timeout`. Only then each
     /// request asks which connection it is on: that costs an allocation.
     retires: Arc<AtomicBool>,
+    /// It has answered in HTTP/1.0: over a connection that it keeps, no body goes out whose length
+    /// isn't known, since hyper would speak HTTP/1.0 too and send none of it.
+    speaks_http10: Arc<AtomicBool>,
     exchanges: Arc<Exchanges>,
     contacts: Arc<Contacts>,
 }
@@ -119,6 +123,7 @@ impl Upstream {
             places,
             settings: Arc::new(settings),
             retires: Arc::default(),
+            speaks_http10: Arc::default(),
             exchanges: Arc::default(),
             contacts: Arc::default(),
         }
@@ -292,6 +297,10 @@ impl Upstream {
     ) -> Result<Response<Body>, UpstreamError> {
         let link = response.extensions_mut().remove::<Link>();
         let upload = response.extensions_mut().remove::<Unended>();
+        if let Some(upload) = &upload {
+            let uploading = Uploading(upload.progress.over().clone());
+            response.extensions_mut().insert(uploading);
+        }
         if let Some(coding) = head::lost_coding(response.headers()) {
             let placed = Placed {
                 taken,

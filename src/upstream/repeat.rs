@@ -16,6 +16,10 @@ const SMALL: u64 = 16 << 10;
 /// How long the end of a body may come behind its last byte.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
+/// Of a request that an application wanted over HTTP/1.1 (RFC 9113 §7, HTTP_1_1_REQUIRED).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OverHttp1;
+
 /// Methods whose requests a proxy may send again (RFC 9110 §9.2.2).
 pub(super) fn is_idempotent(method: &Method) -> bool {
     matches!(

@@ -20,8 +20,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// What a client that is waited for must bring in each `stall_timeout`, and what must be sent in each
 /// once the answer has ended, bytes.
@@ -32,7 +32,7 @@ const LEAST: usize = 1 << 10;
 pub(super) struct Progress {
     state: Mutex<State>,
     /// There will be no more of it.
-    over: Notify,
+    over: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -71,9 +71,14 @@ impl Progress {
         self.state.lock().is_over
     }
 
+    /// Cancelled when there will be no more of it.
+    pub(super) fn over(&self) -> &CancellationToken {
+        &self.over
+    }
+
     fn end(&self) {
         self.state.lock().is_over = true;
-        self.over.notify_one();
+        self.over.cancel();
     }
 
     fn count_sent(&self) -> u64 {
@@ -124,7 +129,7 @@ impl Unended {
         let Self { progress, stall } = self;
         loop {
             let before = progress.count_sent();
-            let over = progress.over.notified();
+            let over = progress.over.cancelled();
             if tokio::time::timeout(stall, over).await.is_ok() {
                 return;
             }

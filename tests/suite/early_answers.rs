@@ -141,3 +141,34 @@ async fn over_http_2_the_end_of_a_body_may_come_behind_its_answer() {
         upload.send_data(bytes::Bytes::new(), true).unwrap();
     }
 }
+
+/// Some clients write all of an upload before they read, and some applications read all of it.
+#[tokio::test]
+async fn a_slow_upload_goes_on_when_its_answer_has_ended_and_its_connection_serves_the_next_call() {
+    let (application, _) = hasty_application().await;
+    let config = CONFIG
+        .replace("UPSTREAM", &application.to_string())
+        .replace(
+            "[server]",
+            "[server]\nheader_timeout = \"1s\"\nkeepalive_timeout = \"1s\"",
+        );
+    let sidecar = Sidecar::with(&config, Clock::default()).await;
+    let (mut upload, status) = begin_upload(&sidecar, "192.0.2.1").await;
+    assert_eq!(status, "404");
+    // Others come and are cut meanwhile, three after one another.
+    for _ in 0..3 {
+        upload.write_all(b"a").await.unwrap();
+        let mut other = TcpStream::connect(sidecar.running.address).await.unwrap();
+        assert_eq!(other.read(&mut [0]).await.unwrap(), 0);
+    }
+    let mut rest = Vec::new();
+    while !rest.ends_with(b"\r\n\r\n") {
+        rest.push(upload.read_u8().await.unwrap());
+    }
+    upload.write_all(b"bcdefg").await.unwrap();
+    let next = b"GET /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    upload.write_all(next).await.unwrap();
+    let mut answer = String::new();
+    upload.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+}

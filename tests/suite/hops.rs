@@ -822,3 +822,38 @@ async fn what_the_configuration_says_of_hops_is_checked() {
         assert!(error.contains(wanted), "{wanted}: {error}");
     }
 }
+
+/// hyper speaks HTTP/1.0 on a connection whose last answer was in that, and a body without a length
+/// would be none.
+#[tokio::test]
+async fn a_body_of_unknown_length_reaches_an_application_that_answered_in_http_1_0() {
+    let (sidecar, raw) = upstream(|_, _, head| {
+        Some(if head.starts_with("POST") {
+            ""
+        } else {
+            "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\nok"
+        })
+    })
+    .await;
+    let mut client = TcpStream::connect(sidecar.running.address).await.unwrap();
+    for _ in 0..2 {
+        client
+            .write_all(b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .unwrap();
+        read_until(&mut client, "\r\n\r\nok").await;
+    }
+    assert_eq!(raw.connections(), [0, 0], "it keeps its connections");
+    client
+        .write_all(b"POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n")
+        .await
+        .unwrap();
+    while raw.heads().len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    client.write_all(b"5\r\nhello\r\n0\r\n\r\n").await.unwrap();
+    let head = &raw.heads()[2];
+    assert!(head.contains("transfer-encoding: chunked"), "{head}");
+    read_until(&mut client, "\r\n\r\nok").await;
+    assert_eq!(raw.heads()[3], "5\r\nhello\r\n0\r\n\r\n");
+}

@@ -140,7 +140,10 @@ const INNER: &[(&str, &[&[&str]])] = &[
         "ingest::outcome::dead",
         &[&["letter"], &["pile", "selection"]],
     ),
-    ("identity::keys", &[&["stored"], &["reading"], &["hash"]]),
+    (
+        "identity::keys",
+        &[&["recognised", "stored"], &["reading"], &["hash"]],
+    ),
     ("identity::verify", &[&["keyring", "provider"]]),
     ("spans", &[&["settings", "texts"], &["off", "otlp"]]),
     (
@@ -291,7 +294,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
         "upstream",
         &[
             &[
-                "head", "load", "loopback", "repeat", "reserve", "tls", "wire",
+                "head", "load", "loopback", "repeat", "reserve", "resolver", "tls", "wire",
             ],
             &["link"],
             &["forwarded", "error"],

@@ -734,13 +734,18 @@ async fn with_prior_knowledge_http_2_is_spoken_in_the_clear() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_application_says_it_did_not_process_is_sent_again_whatever_it_asks_for() {
     let upstream = FakeUpstream::start().await;
-    // Nothing was processed (RFC 9113 §6.8), and REFUSED_STREAM (§7).
+    // Nothing was processed (RFC 9113 §6.8), REFUSED_STREAM and HTTP_1_1_REQUIRED (§7).
     let go_away = frame(7, 0, &[0; 8]);
     let refused = frame(3, 1, &[0, 0, 0, 7]);
+    let wanted_otherwise = frame(3, 1, &[0, 0, 0, 13]);
     let headers = [("authorization", "t"), ("content-type", "application/json")];
     let event = "{\"id\":\"a\",\"user\":\"u\",\"lesson\":\"l\",\"percent\":5}";
     let flush = ("flush_at = 4", "flush_at = 1");
-    for frames in [&go_away, &refused] {
+    for (frames, version) in [
+        (&go_away, Version::HTTP_2),
+        (&refused, Version::HTTP_2),
+        (&wanted_otherwise, Version::HTTP_11),
+    ] {
         for (path, body, status) in [
             ("/x", "a body", StatusCode::OK),
             ("/event", event, StatusCode::ACCEPTED),
@@ -759,9 +764,33 @@ async fn what_the_application_says_it_did_not_process_is_sent_again_whatever_it_
                 .unwrap();
             assert_eq!(answer.status, status, "{answer:?}");
             upstream.until(|seen| seen.len() == count + 1).await;
+            assert_eq!(upstream.seen()[count].version, version, "{path}");
         }
     }
-    assert_eq!(upstream.batches(), [["a"], ["a"]]);
+    assert_eq!(upstream.batches(), [["a"], ["a"], ["a"]]);
+}
+
+/// By such a credential an application may take a connection to be its caller's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_authenticates_its_connection_shares_none_over_http_2_either() {
+    let upstream = FakeUpstream::start().await;
+    let url = format!(
+        "url = \"http://{}\"\nhttp2 = \"prior-knowledge\"",
+        upstream.address
+    );
+    let (process, _directory) = start_clear(&url, upstream.address, &[]).await;
+    for credential in ["Bearer a", "Negotiate b", "NTLM c", "Bearer d"] {
+        let headers = [("authorization", credential)];
+        let asked = Http::default();
+        let asked = asked.try_call(process.address, Method::GET, "/x", &headers, "");
+        assert_eq!(asked.await.unwrap().status, StatusCode::OK);
+    }
+    let seen = upstream.seen();
+    let versions: Vec<_> = seen.iter().map(|seen| seen.version).collect();
+    let (one, two) = (Version::HTTP_11, Version::HTTP_2);
+    assert_eq!(versions, [two, one, one, two]);
+    let connections: HashSet<_> = seen.iter().map(|seen| seen.from).collect();
+    assert_eq!(connections.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

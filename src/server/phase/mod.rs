@@ -12,7 +12,7 @@
 //!
 //! `Head` ends after `header_timeout`, from the connection's beginning or the head's first byte,
 //! however many follow; a TLS handshake is a part of the first one. `Idle` ends after `keepalive_timeout`. `Busy` and `Tunnel` have no deadline
-//! of their own, since bodies may stream for ever and pause; but in every phase, bytes that are
+//! of their own, since bodies may stream for ever and pause, and a call's body may go on when its answer has ended; but in every phase, bytes that are
 //! ready and of which the client takes none for `stall_timeout` end the connection (`stall.rs`).
 //! What waits to be written is no idling either: the time of `Idle` begins when it is written. An
 //! HTTP/2 head can't be told from other frames; while no call is open it counts as idle time.
@@ -42,6 +42,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 /// What every HTTP/2 connection begins with (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -205,6 +206,10 @@ impl Phases {
         // Over HTTP/2 a call has a task of its own.
         let is_unseen = state.protocol != Protocol::Http2;
         self.0.has_unseen_call.store(is_unseen, Ordering::Relaxed);
+        self.open_call(state)
+    }
+
+    fn open_call(&self, state: &mut State) -> OpenCall {
         let phase = &mut state.phase;
         *phase = match *phase {
             // Head | Idle => Busy
@@ -391,7 +396,19 @@ pub(super) struct OpenCall(Phases);
 impl OpenCall {
     /// The same call, which is open until all that share it are dropped.
     pub(super) fn share(&self) -> Self {
-        self.0.begin_call()
+        self.0.open_call(&mut self.0.0.state.lock())
+    }
+
+    /// Its body goes on when its answer has ended: it is open until this is cancelled.
+    pub(super) fn stay_until(&self, over: CancellationToken) {
+        let share = self.share();
+        drop(tokio::spawn(async move {
+            over.cancelled().await;
+            let phases = share.0.clone();
+            drop(share);
+            // Not the connection's own task, which HTTP/1.1 doesn't wake.
+            phases.0.watcher.wake();
+        }));
     }
 
     /// The connection no longer carries HTTP.

@@ -305,3 +305,23 @@ fn who_waits_until_a_call_is_seen_is_woken_when_it_is_or_ends_and_not_before() {
     assert!(!phases.has_unseen_call(&cx));
     assert_eq!(times(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_body_goes_on_is_open_until_that_ends_and_then_its_connection_idles() {
+    let phases = phases();
+    phases.heard(b"POST / HTTP/1.1\r\n\r\n");
+    let (call, body) = (phases.begin_call(), CancellationToken::new());
+    call.stay_until(body.clone());
+    phases.see_call();
+    drop(call);
+    assert!(phases.is_busy() && phases.waits_since().is_none());
+    phases.heard(b"more of it");
+    assert_eq!(over(&phases).await, None);
+    // The connection's task hears of its end.
+    let idling = async {
+        poll_fn(|cx| Poll::Ready(phases.poll_give_way(cx).is_ready())).await;
+        phases.over().await
+    };
+    let (idles, ()) = tokio::join!(idling, async { body.cancel() });
+    assert_eq!(idles, Over::Idle);
+}

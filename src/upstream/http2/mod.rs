@@ -28,6 +28,7 @@ use super::connector::Connector;
 use super::error::{self, Failure, UpstreamError};
 use super::link::Link;
 use super::load::{Load, OpenStream};
+use super::repeat;
 use super::settings::{Http2Use, UpstreamSettings};
 use super::tls::Offer;
 use crate::body::Body;
@@ -152,14 +153,16 @@ impl Http2 {
 
     /// The origin that this request is sent to over HTTP/2; none: it goes over HTTP/1.1.
     pub(super) fn origin_of<B>(&self, request: &Request<B>) -> Option<Key> {
-        // What a connection becomes needs one of its own.
-        let upgrades = request.headers().contains_key(header::UPGRADE);
+        // What a connection becomes, or whose it becomes, needs one of its own.
+        let is_apart = request.headers().contains_key(header::UPGRADE)
+            || repeat::authenticates_connection(request.headers())
+            || request.extensions().get::<repeat::OverHttp1>().is_some();
         let may_speak = |origin: &(Scheme, Authority)| {
             let over_tls = self.0.negotiates && origin.0 == Scheme::HTTPS;
             over_tls || self.0.clear.as_ref() == Some(origin)
         };
         let (scheme, authority) =
-            origin_of(request.uri()).filter(|origin| !upgrades && may_speak(origin))?;
+            origin_of(request.uri()).filter(|origin| !is_apart && may_speak(origin))?;
         Some(Key {
             scheme,
             authority,
@@ -238,7 +241,7 @@ impl Http2 {
             link.note_end_of_answer();
             let unsent = failed.take_message();
             let error = failed.into_error();
-            let is_refused = error::is_unprocessed(&error);
+            let is_refused = error::is_unprocessed(&error) && !error::wants_http1(&error);
             if unsent.is_some() || is_refused || error::is_of_connection(&error) {
                 // It takes no more calls, which its task may not have heard yet.
                 self.0.forget(key, number, |_| true);

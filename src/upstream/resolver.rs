@@ -1,0 +1,157 @@
+//! Look-ups of the application's name: one at a time for each name, whoever waits for it.
+//!
+//! The system's look-up blocks a thread, and where no name server answers it does so for many
+//! seconds. A connection that is given up leaves its look-up behind; the next one waits for the same.
+
+use futures_util::future::{BoxFuture, FutureExt as _, Shared};
+use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tower::Service;
+
+/// What a look-up gave; all that wait for it share it.
+type Found = Result<Arc<[SocketAddr]>, Arc<str>>;
+type LookUp = Shared<BoxFuture<'static, Found>>;
+
+/// Looks names up by `R`; clones share their look-ups.
+#[derive(Debug, Clone)]
+pub(super) struct OneLookUp<R = GaiResolver> {
+    resolver: R,
+    /// Those that aren't over. Locked for moments.
+    running: Arc<Mutex<HashMap<Name, LookUp>>>,
+}
+
+impl<R> OneLookUp<R> {
+    pub(super) fn by(resolver: R) -> Self {
+        Self {
+            resolver,
+            running: Arc::default(),
+        }
+    }
+}
+
+impl<R> OneLookUp<R>
+where
+    R: Service<Name, Response: Iterator<Item = SocketAddr>, Error: std::fmt::Display>
+        + Clone
+        + Send
+        + 'static,
+    R::Future: Send,
+    R::Response: Send,
+{
+    fn begin(&self, name: Name) -> LookUp {
+        let mut running = self.running.lock();
+        // One whose task broke off has left its own behind.
+        if let Some(known) = running.get(&name).filter(|known| known.peek().is_none()) {
+            return known.clone();
+        }
+        let (mut resolver, all) = (self.resolver.clone(), Arc::clone(&self.running));
+        let asked = name.clone();
+        // A task of its own: whoever waits for it may go.
+        let task = tokio::spawn(async move {
+            let found = resolver.call(asked.clone()).await;
+            // ORDER: it is in the table, whose lock is held until then.
+            all.lock().remove(&asked);
+            found
+                .map(Iterator::collect)
+                .map_err(|error| error.to_string().into())
+        });
+        let ended = |_| Err("its look-up ended early".into());
+        let look_up = task.map(move |found| found.unwrap_or_else(ended)).boxed();
+        let look_up = look_up.shared();
+        running.insert(name, look_up.clone());
+        look_up
+    }
+}
+
+impl<R> Service<Name> for OneLookUp<R>
+where
+    R: Service<Name, Response: Iterator<Item = SocketAddr>, Error: std::fmt::Display>
+        + Clone
+        + Send
+        + 'static,
+    R::Future: Send,
+    R::Response: Send,
+{
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, io::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let look_up = self.begin(name);
+        let found = look_up.map(|found| match found {
+            Ok(addresses) => Ok(addresses.to_vec().into_iter()),
+            Err(why) => Err(io::Error::other(&*why)),
+        });
+        found.boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::future::{Ready, ready};
+    use std::future::poll_fn;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::sync::watch;
+    use tower::service_fn;
+
+    fn name() -> Name {
+        "app.test".parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_name_is_looked_up_once_whoever_waits_and_anew_when_that_is_over() {
+        let (count, (answer, answered)) = (Arc::<AtomicUsize>::default(), watch::channel(false));
+        let address: SocketAddr = "192.0.2.1:0".parse().unwrap();
+        let counted = Arc::clone(&count);
+        let resolver = service_fn(move |_: Name| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let mut answered = answered.clone();
+            async move {
+                drop(answered.wait_for(|over| *over).await);
+                Ok::<_, io::Error>(std::iter::once(address))
+            }
+        });
+        let mut resolver = OneLookUp::by(resolver);
+        // Each connection that is given up drops its look-up.
+        for _ in 0..1_000 {
+            let mut look_up = resolver.call(name());
+            assert!((&mut look_up).now_or_never().is_none());
+            tokio::task::yield_now().await;
+        }
+        let waiting = resolver.call(name());
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+        answer.send(true).unwrap();
+        assert_eq!(waiting.await.unwrap().collect::<Vec<_>>(), [address]);
+        poll_fn(|cx| resolver.poll_ready(cx)).await.unwrap();
+        resolver.call(name()).await.unwrap();
+        assert_eq!(count.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn an_error_reaches_all_that_wait_and_is_not_kept() {
+        let count = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&count);
+        let resolver = service_fn(move |_: Name| -> Ready<io::Result<std::vec::IntoIter<_>>> {
+            counted.fetch_add(1, Ordering::SeqCst);
+            ready(Err(io::Error::other("no such host")))
+        });
+        let mut resolver = OneLookUp::by(resolver);
+        let (first, second) = (resolver.call(name()), resolver.call(name()));
+        for look_up in [first, second] {
+            assert_eq!(look_up.await.unwrap_err().to_string(), "no such host");
+        }
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+        resolver.call(name()).await.unwrap_err();
+        assert_eq!(count.load(Ordering::SeqCst), 2);
+    }
+}
