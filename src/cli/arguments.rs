@@ -33,7 +33,7 @@ const VERSION: &str = if spans::IS_BUILT_IN {
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
-    /// The configuration.
+    /// The configuration; the demo has its own.
     #[arg(long, default_value = "config.toml", global = true)]
     pub(super) config: PathBuf,
     /// How what is said on stderr looks; text on a terminal, else json.

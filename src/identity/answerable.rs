@@ -26,7 +26,8 @@ pub enum NotAnswerable {
     Claim,
     /// Its token isn't known to be what its issuer signed (`identity.jwt`).
     UnverifiedToken,
-    /// It proves itself, and no batch could carry its proof (ruling 22).
+    /// It proves itself, and no batch could carry its proof (ruling 22); or it asks for more than its
+    /// body says, as by a condition or another method.
     Proof,
     /// Its JWT has expired.
     ExpiredToken,

@@ -107,6 +107,7 @@ impl Upstream {
                 .http1_allow_obsolete_multiline_headers_in_responses(true)
                 .http1_allow_spaces_after_header_name_in_responses(true)
                 .http1_ignore_invalid_headers_in_responses(true)
+                .http1_title_case_headers(settings.title_case)
                 .http1_max_headers(MAX_HEADERS)
                 .http1_max_buf_size(MAX_BUFFER)
                 .pool_idle_timeout(settings.idle_timeout)

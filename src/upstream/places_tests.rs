@@ -27,6 +27,7 @@ pub(in crate::upstream) fn places() -> Places {
         knows_callers: false,
         stall_timeout: Duration::from_mins(1),
         trusted_proxies: TrustedProxies::default(),
+        title_case: false,
         hops: HopSettings {
             preserve_host: true,
             via: true,

@@ -39,6 +39,8 @@ pub struct UpstreamSettings {
     pub stall_timeout: Duration,
     /// Their addresses stand for many clients.
     pub trusted_proxies: TrustedProxies,
+    /// Over HTTP/1.1 names of headers begin with capitals.
+    pub title_case: bool,
     /// What is put on each call.
     pub hops: HopSettings,
     /// First match wins.

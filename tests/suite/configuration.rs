@@ -472,6 +472,31 @@ fn every_name_of_the_built_in_lists_is_documented() {
 }
 
 #[test]
+fn every_reason_for_which_a_call_is_forwarded_is_documented() {
+    const CALLS: &str = include_str!("../../src/ingest/accept/refusal.rs");
+    const CALLERS: &str = include_str!("../../src/identity/answerable.rs");
+    let named = |text: &'static str| {
+        let names = text.rsplit_once("fn as_str").unwrap().1;
+        let names = names.split_once("\n    }\n").unwrap().0;
+        names.split('"').skip(1).step_by(2).collect::<Vec<_>>()
+    };
+    let headings = ["## Forwarded, or refused", "### Always forwarded"];
+    let rows: Vec<_> = headings
+        .into_iter()
+        .flat_map(|one| rows(under(one)))
+        .collect();
+    let documented: Vec<&str> = rows.iter().flat_map(|row| quoted(&row[0])).collect();
+    let reasons: Vec<&str> = [CALLS, CALLERS].into_iter().flat_map(named).collect();
+    assert!(
+        reasons.len() > 35,
+        "the test no longer sees them: {reasons:?}"
+    );
+    for reason in reasons {
+        assert!(documented.contains(&reason), "{reason} is in no table");
+    }
+}
+
+#[test]
 fn the_words_that_tell_of_a_caller_are_documented() {
     let code = LISTS
         .split_once("const TELLING")

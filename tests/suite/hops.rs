@@ -857,3 +857,18 @@ async fn a_body_of_unknown_length_reaches_an_application_that_answered_in_http_1
     read_until(&mut client, "\r\n\r\nok").await;
     assert_eq!(raw.heads()[3], "5\r\nhello\r\n0\r\n\r\n");
 }
+
+#[tokio::test]
+async fn names_of_headers_begin_with_capitals_where_the_application_wants_it() {
+    for (more, name) in [
+        ("", "x-request-note: a"),
+        ("header_case = \"title\"\n", "X-Request-Note: a"),
+    ] {
+        let config = CONFIG.replace("[upstream]\n", &format!("[upstream]\n{more}"));
+        let (sidecar, raw) = upstream_with(&config, |_, _, _| Some(OK)).await;
+        let headers = [("x-REQUEST-note", "a")];
+        sidecar.call(Method::GET, "/x", &headers, "").await;
+        let head = &raw.heads()[0];
+        assert!(head.contains(name), "{head}");
+    }
+}

@@ -145,6 +145,8 @@ fn kinds() -> Vec<Odd> {
         odd("proof", sound()).with("if-unmodified-since", "Thu, 01 Jan 2026 00:00:00 GMT"),
         odd("proof", sound()).with("range", "bytes=0-1"),
         odd("proof", sound()).with("x-http-method-override", "DELETE"),
+        // Frameworks that look for it in forms look for it in JSON too.
+        odd("proof", body("u", "odd", ",\"_method\":\"delete\"")),
         odd("origin", sound()).with("origin", "https://evil.example"),
         odd("not_json", "no JSON").at("/batch"),
         odd("unknown_wrapper", wrapped.to_string()).at("/batch"),
@@ -298,6 +300,36 @@ async fn only_what_refuse_names_is_refused_and_nothing_of_it_reaches_the_applica
         .filter(|reason| !told.contains(reason))
         .collect();
     assert!(untold.is_empty(), "reasons without a case: {untold:?}");
+}
+
+#[tokio::test]
+async fn a_member_that_only_looks_like_a_method_override_is_the_events() {
+    let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN]).await;
+    for (number, value) in ["\"POST\"", "\"post\"", "\"card\"", "7", "null"]
+        .iter()
+        .enumerate()
+    {
+        let body = body("u", &number.to_string(), &format!(",\"_method\":{value}"));
+        let heard = sidecar.call(Method::POST, "/event", &[TOKEN], body).await;
+        assert_eq!(heard.status, StatusCode::ACCEPTED, "{value} {heard:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_acknowledgement_may_be_a_plain_text() {
+    for (kind, wanted) in [
+        ("text/plain; charset=utf-8", "ok \"u\""),
+        ("application/json", "\"ok \\\"u\\\"\""),
+        ("application/vnd.api+json", "\"ok \\\"u\\\"\""),
+    ] {
+        let ack = format!(
+            "path = \"/event\"\nack = {{ status = 200, body = 'ok \"{{body.user}}\"', headers = {{ content-type = \"{kind}\" }} }}"
+        );
+        let sidecar = Sidecar::start(&[BY_LISTS, ("path = \"/event\"", &ack)]).await;
+        let heard = sidecar.send(&[TOKEN], "u", "a").await;
+        assert_eq!(heard.header("content-type"), kind);
+        assert_eq!(String::from_utf8_lossy(&heard.body), wanted, "{kind}");
+    }
 }
 
 #[tokio::test]

@@ -23,7 +23,8 @@ mod ack {
     };
     keys! {
         STATUS = Key::without("status", Number(200, 299), "202; 200 with a `body`");
-        /// a document of templates over `event`, `body`, `user` and what `event` may look at
+        /// a document of templates over `event`, `body`, `user` and what `event` may look at. A text is sent
+        /// without quotes where `headers` has a `content-type` that is no JSON's
         BODY = Key::without("body", Said("document"), "`{ accepted = [ID] }`");
         /// what the answer to a repetition has in place of members of `body`
         DUPLICATE = Key::without("duplicate", Said("table"), "none");

@@ -49,6 +49,9 @@ keys! {
     PRESERVE_HOST = Key::with("preserve_host", Flag, "true");
     /// `false` adds no `Via`: nginx compresses no answer to a request that has it
     VIA = Key::with("via", Flag, "true");
+    /// how names of headers are written over HTTP/1.1: `"title"` is `Content-Type`, for an application
+    /// that takes their case for a difference (RFC 9110 §5.1: there is none)
+    HEADER_CASE = Key::text("header_case", OneOf(&["lower", "title"]), "lower");
     /// `"relaxed"`: letters in any case, and a slash at the end ignored, where rules are looked up
     PATHS = Key::text("paths", OneOf(&["exact", "relaxed"]), "exact");
 }
@@ -100,6 +103,7 @@ pub(super) fn read(section: Section<'_>) -> Upstream {
         knows_callers: false,
         stall_timeout: std::time::Duration::ZERO,
         trusted_proxies: TrustedProxies::default(),
+        title_case: section.choice(&HEADER_CASE, &[("lower", false), ("title", true)], false),
         hops: HopSettings {
             preserve_host: section.flag(&PRESERVE_HOST),
             via: section.flag(&VIA),

@@ -30,7 +30,10 @@ pub(super) const fn tell_unanswerable(why: NotAnswerable) -> &'static str {
         NotAnswerable::UnverifiedToken => {
             "its token isn't what the key or the keys of identity.jwt sign"
         }
-        NotAnswerable::Proof => "it proves itself, and no batch could carry its proof",
+        NotAnswerable::Proof => {
+            "it proves itself, or asks for more than its body says (if-…, range, prefer, another \
+             method): no batch could carry that"
+        }
         NotAnswerable::ExpiredToken => "its token has expired (exp)",
         NotAnswerable::OddCookies => "a Cookie line is no text",
         NotAnswerable::Forbidden => "it has something of identity.forbid",

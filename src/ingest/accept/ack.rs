@@ -6,6 +6,7 @@ use crate::event::EventId;
 use crate::json::Object;
 use crate::route::EventRoute;
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 /// An acknowledgement, ready to be sent.
@@ -15,7 +16,7 @@ pub struct Ack {
     pub status: StatusCode,
     /// The route's headers.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Body, JSON.
+    /// Body: JSON, or the text of it where the route's `Content-Type` is no JSON's.
     pub body: Bytes,
     /// The event's id (`Tidegate-Event`); none for a batch.
     pub event: Option<EventId>,
@@ -55,11 +56,26 @@ pub(super) fn acknowledge(
         .map(|(name, text)| HeaderValue::try_from(text).map(|value| (name.clone(), value)))
         .collect();
     let (headers, event) = (headers.ok()?, Some(event.texts.event_id()));
+    let plain = plain_text(&headers, &out);
     Some(Ack {
         status: route.ack.status,
         headers,
-        body: out.into(),
+        body: plain.unwrap_or(out).into(),
         event,
         duplicate,
     })
+}
+
+/// The text that a body holds, where its type says that it is no JSON.
+fn plain_text(headers: &[(HeaderName, HeaderValue)], json: &str) -> Option<String> {
+    let is_json = |kind: &HeaderValue| {
+        let kind = kind.to_str().unwrap_or_default();
+        kind.to_ascii_lowercase().contains("json")
+    };
+    let mut kinds = headers.iter().filter(|(name, _)| *name == CONTENT_TYPE);
+    let (_, kind) = kinds.next()?;
+    if is_json(kind) || !json.starts_with('"') {
+        return None;
+    }
+    serde_json::from_str(json).ok()
 }

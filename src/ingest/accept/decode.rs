@@ -8,7 +8,7 @@ use crate::cache::policy::invalidate::resource;
 use crate::event::{
     Event, GroupIndex, LaneKey, Legacy, Principal, Raw, Succession, Tag, Texts, TokenLife, UserId,
 };
-use crate::identity::{Caller, Identity};
+use crate::identity::{Caller, Identity, NotAnswerable};
 use crate::ingest::accept::changes::Changes;
 use crate::ingest::accept::contexts::{Contexts, TooMuch};
 use crate::ingest::accept::refusal::{Decline, Forward, Refusal};
@@ -149,17 +149,35 @@ pub fn parse(body: &[u8]) -> Result<(&str, Object<'_>), Decline> {
 /// The body of a call as JSON. One whose method needs no body may leave it out.
 ///
 /// # Errors
-/// As for [`parse`].
+/// As for [`parse`]; or its method is another one by what it says.
 pub fn read_body<'a>(call: &Call<'_>, body: &'a Bytes) -> Result<(&'a str, Object<'a>), Decline> {
     let bodiless = matches!(
         call.caller.parts().method,
         Method::GET | Method::HEAD | Method::DELETE
     );
     if body.is_empty() && bodiless {
-        parse(b"{}")
-    } else {
-        parse(body)
+        return parse(b"{}");
     }
+    let (text, object) = parse(body)?;
+    if overrides_method(&object, &call.caller.parts().method) {
+        return Err(Decline::Forward(Forward::NotAnswerable(
+            NotAnswerable::Proof,
+        )));
+    }
+    Ok((text, object))
+}
+
+/// Whether a body says that its call is of another method, as `_method` does in forms: Laravel,
+/// Symfony, Rails and Express' method-override look for it in JSON too.
+fn overrides_method(body: &Object<'_>, method: &Method) -> bool {
+    const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+    let named = body.get("_method").and_then(json::string);
+    named.is_some_and(|named| {
+        let is_method = METHODS
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(&named));
+        is_method && !named.eq_ignore_ascii_case(method.as_str())
+    })
 }
 
 /// How many members of a body no mapping names: they are left out of the batch.

@@ -213,6 +213,7 @@ impl Scene {
             knows_callers: false,
             stall_timeout: HOUR,
             trusted_proxies: TrustedProxies::local(),
+            title_case: false,
             hops: HopSettings {
                 preserve_host: true,
                 via: false,
