@@ -290,6 +290,10 @@ async fn a_client_that_waits_for_a_place_does_not_hold_up_the_drain_of_a_passed_
         let place = kept.recv().await.unwrap();
         drop(first);
         let second = TcpStream::connect(address).await.unwrap();
+        // The listener has accepted it, and it waits, as far as this can be told from outside.
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
         drain.announce();
         drain.draining().await;
         drop((place, second));
