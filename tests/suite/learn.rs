@@ -950,20 +950,24 @@ fn a_route_whose_calls_are_read_back_at_once_is_proposed_as_off() {
 fn what_a_read_shows_of_itself_is_nothing_read_back() {
     let ok = json!({ "ok": true });
     let lesson = |number: u32| format!("/courses/algebra/lesson-{number}");
+    let title = |number: u32| format!("Algebra, part {number}");
     let page = |number: u32| {
         let view = json!({ "eventId": uuid(number), "userId": "user-4711-90210", "device": "Firefox on Linux",
-            "page": lesson(number), "seconds": 40 + number, "title": "Algebra, the beginning" });
+            "page": lesson(number), "seconds": 40 + number, "title": title(number) });
         [
             post("/views", &view, &ok),
             // It asks for what the event names; the rest it told before, or is the same in all calls.
             get(
                 &lesson(number),
                 &json!({ "page": lesson(number), "seconds": 40 + number,
-                "user": "user-4711-90210", "devices": ["Firefox on Linux"], "title": "Algebra, the beginning" }),
+                "user": "user-4711-90210", "devices": ["Firefox on Linux"], "title": title(number) }),
             ),
         ]
     };
-    let first = get("/courses", &json!({ "titles": ["Algebra, the beginning"] }));
+    let first = get(
+        "/courses",
+        &json!({ "titles": (0..4).map(title).collect::<Vec<_>>() }),
+    );
     let calls = std::iter::once(first).chain((0..4).flat_map(page));
     let proposal = learned(session(calls)).1;
     assert_eq!(
