@@ -207,7 +207,9 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["exchange", "leaves"],
             &["caller", "har", "private"],
             &["record", "routes"],
-            &["repeats", "batches", "reads", "slot", "taken"],
+            &[
+                "repeats", "batches", "history", "made", "reads", "slot", "taken",
+            ],
             &["ack", "by_caller", "recording"],
             &["mapping"],
             &["credential", "draft", "verdict"],

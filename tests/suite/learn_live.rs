@@ -14,6 +14,7 @@ use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 use tidegate::clock::Clock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -59,11 +60,12 @@ fn gzip(text: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A time that is another one at each call.
+/// The time of day, another one at each call.
 fn time() -> String {
     static CALLS: AtomicU32 = AtomicU32::new(0);
     let call = CALLS.fetch_add(1, Ordering::Relaxed);
-    format!("2026-11-23T20:24:28.{:03}Z", call % 1_000)
+    let time = jiff::Timestamp::now() + Duration::from_millis(u64::from(call % 1_000));
+    format!("{time:.3}")
 }
 
 /// An application that keeps a learner's place in a lesson, and one page of a user.

@@ -439,6 +439,34 @@ async fn states_of_quiet_users_are_compared_and_what_differs_of_itself_is_left_o
     }
 }
 
+/// What wasn't compared proves nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_that_the_target_doesnt_tell_is_counted_as_a_failed_look_and_is_no_go() {
+    let target = FakeUpstream::start().await;
+    let state = (
+        "[shadow]\n",
+        "[shadow]\nstate = [\"/state/{user}\"]\nstate_quiet = \"10ms\"\n",
+    );
+    let sidecar = sidecar(&target, &[state, ("flush_at = 4", "flush_at = 1")]).await;
+    let before = sidecar.admin(Method::GET, "/parity").await.json();
+    let expected = json!([{ "path": "/state/{user}", "checks": 0, "failed": 0, "differing": 0,
+        "places": {}, "left_out": {}, "examples": [] }]);
+    assert_eq!(before["states"], expected);
+    sidecar.upstream.answer_with(|call| match &*call.path {
+        "/state/u" => Some(answer(200, json!({ "seen": 1 }))),
+        _ => Some(answer(202, json!({ "accepted": ["e0"] }))),
+    });
+    target.answer_with(|call| (call.path == "/state/u").then(|| answer(404, json!({}))));
+    sidecar.post("t", "u", "e0", "").await;
+    let never = "state: /state/{user} was never compared; 1 looks failed.";
+    let route = until_report(&sidecar, |route| {
+        let why = route["verdict"]["why"].as_array();
+        why.is_some_and(|why| why.iter().any(|line| line == never))
+    })
+    .await;
+    assert_eq!(route["verdict"]["decision"], "not_yet", "{route}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_of_a_body_a_user_or_a_credential_is_in_a_report() {
     let target = FakeUpstream::start().await;
@@ -548,6 +576,7 @@ async fn only_ids_of_calls(id: &str) {
     let route = compared(&sidecar, 1).await;
     assert_eq!(route["agreements"], 1, "{route}");
     assert_eq!(route["declined"], json!({ "missing_id": 1 }), "{route}");
+    assert_eq!(route["acknowledged_refusals"], 1, "{route}");
     assert_eq!(sidecar.upstream.batches(), [["taken"]]);
 }
 

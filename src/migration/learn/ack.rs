@@ -3,12 +3,11 @@
 
 use super::exchange::Content;
 use super::leaves::Steps;
+use super::made;
 use super::private::Private;
 use super::repeats::{Place, places_of};
 use super::routes::Call;
-use crate::migration::words::{
-    is_field_name, is_iso_as_written, is_iso_time, is_milliseconds, is_uuid, is_word, plain_name,
-};
+use crate::migration::words::{is_field_name, is_iso_time, is_word, plain_name};
 use serde_json::{Map, Value, json};
 
 /// How deep is looked.
@@ -206,7 +205,7 @@ impl Search<'_, '_> {
         } else if holds == values.len() {
             "it is the same in all answers, but may be private"
         } else {
-            "the application makes it"
+            made::doubt_of(values).unwrap_or("the application makes it")
         };
         Line {
             steps: Vec::new(),
@@ -229,8 +228,8 @@ impl Search<'_, '_> {
         if let Some(template) = self.repeated(name, values) {
             return Some(template.into());
         }
-        if all.is_some() && self.is_request_id(values) {
-            return Some("{request_id}".into());
+        if let Some(template) = made::template_of(&self.calls, name, values) {
+            return Some(template.into());
         }
         let first = all.as_ref().and_then(|all| all.first().copied())?;
         if every(&|value| value == first) {
@@ -238,17 +237,8 @@ impl Search<'_, '_> {
             if shown && self.private.may_show(name, first) {
                 return Some(first.clone());
             }
-            if values.len() > 1 {
-                return None;
-            }
         }
-        if every(&|value| value.as_str().is_some_and(is_iso_as_written)) {
-            return Some("{now.iso}".into());
-        }
-        if every(&is_milliseconds) && first.is_number() {
-            return Some("{now.ms}".into());
-        }
-        every(&|value| value.as_str().is_some_and(is_uuid)).then(|| "{uuid}".into())
+        None
     }
 
     /// A template that says what the calls say in every answer.
@@ -333,14 +323,6 @@ impl Search<'_, '_> {
         let (holds, _, place) = counted.max_by_key(|(holds, same, _)| (*holds, *same))?;
         (holds > 1 && holds * 4 >= values.len() * 3)
             .then(|| (format!("{{{}}}", place.template()), holds))
-    }
-
-    fn is_request_id(&self, values: &[Option<&Value>]) -> bool {
-        self.calls.iter().zip(values).all(|(call, value)| {
-            let text = value.and_then(Value::as_str);
-            let id = call.exchange.answer_header("x-request-id");
-            text.is_some() && (text == id || text == call.exchange.header("x-request-id"))
-        })
     }
 
     /// Members that the answers to repetitions have and no other answer has.

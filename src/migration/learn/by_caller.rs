@@ -54,7 +54,7 @@ pub(super) fn differs_by_call(by_caller: &ByCaller<'_>) -> bool {
 
 /// Whether the calls of one caller differ in a value. What differs between callers only is a
 /// caller's or a device's, not an event's.
-pub(super) fn differs_within(by_caller: &ByCaller<'_>) -> bool {
+fn differs_within(by_caller: &ByCaller<'_>) -> bool {
     let several = by_caller.values().filter(|(_, calls)| *calls > 1);
     let (distinct, calls) = several.fold((0, 0), |(distinct, calls), (values, count)| {
         (distinct + values.len(), calls + count)

@@ -46,6 +46,7 @@ impl Draft {
             .collect();
         refusals.sort_unstable();
         refusals.dedup();
+        let refused = tell_refused(&calls);
         let good: Vec<_> = calls
             .into_iter()
             .filter(|call| call.exchange.succeeded())
@@ -76,6 +77,9 @@ impl Draft {
         draft.gather_doubts(endpoint.is_some_and(|(_, endpoint)| endpoint.more));
         if is_alone {
             draft.doubt("exchanges", "one caller only made them");
+        }
+        if let Some(text) = refused {
+            draft.doubt("refusals", &text);
         }
         if shape.has_shared_name {
             draft.doubt(
@@ -129,6 +133,36 @@ impl Draft {
     pub(super) fn label(&self) -> String {
         format!("{} {}", self.method, self.path)
     }
+}
+
+/// Refusals that an acknowledgement would hide: of calls that Tidegate understands, and for what
+/// they say. Not 401, 408, 425, 429 and 5xx, which say nothing of the call; 403 only of a caller who
+/// had a success too, since else the credential was refused.
+fn tell_refused(calls: &[Call<'_>]) -> Option<String> {
+    let succeeded = calls.iter().filter(|call| call.exchange.succeeded());
+    let known: HashSet<_> = succeeded.map(|call| &call.caller).collect();
+    let is_understood = |call: &&Call<'_>| {
+        call.exchange.method == "GET" || call.body.as_ref().is_some_and(|body| body.is_object())
+    };
+    let depends_on_call = |call: &&Call<'_>| match call.exchange.status {
+        401 | 408 | 425 | 429 => false,
+        403 => known.contains(&call.caller),
+        status => (300..500).contains(&status),
+    };
+    let refused = calls.iter().filter(is_understood).filter(depends_on_call);
+    let mut statuses: Vec<_> = refused.map(|call| call.exchange.status).collect();
+    let count = statuses.len();
+    statuses.sort_unstable();
+    statuses.dedup();
+    let statuses: Vec<_> = statuses.iter().map(u16::to_string).collect();
+    (count > 0).then(|| {
+        format!(
+            "{count} of {} calls were refused ({}): their clients would be told yes; forward them if \
+             they can be told by what they say (match, forward_unless)",
+            calls.len(),
+            statuses.join(", ")
+        )
+    })
 }
 
 /// A `[batch.NAME]` in the making.

@@ -16,7 +16,8 @@
 //! | `verdict` | which of them are events, and why others are not |
 //! | `batches` | batch endpoints |
 //! | `mapping` | id, user and time of an event |
-//! | `ack`, `repeats` | what answers have in common, and what of them repeats the call |
+//! | `ack`, `repeats`, `made` | what answers have in common, repeat of the call, or make anew |
+//! | `history` | what of answers is used later, what of calls is read back |
 //! | `credential` | what must be there before Tidegate may answer |
 //! | `reads` | what could be answered from memory |
 //! | `survey` | what is found, put together |
@@ -30,8 +31,10 @@ mod credential;
 mod draft;
 mod exchange;
 mod har;
+mod history;
 mod leaves;
 mod listing;
+mod made;
 mod mapping;
 mod print;
 mod private;

@@ -213,11 +213,9 @@ impl Sheet<'_> {
         if let Some(missing) = group.missing_id {
             let note = match missing {
                 "hash" => {
-                    "not all calls have an id; no two calls are equal, so an equal one is a repetition"
+                    "no call has an id; each has a time that grows, so an equal one is a repetition"
                 }
-                _ => {
-                    "not all calls have an id: repetitions of such a call can't be told apart from new ones"
-                }
+                _ => "not all calls have an id: such a call that is made again is delivered again",
             };
             out.line(
                 "missing_id",

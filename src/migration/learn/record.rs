@@ -3,6 +3,7 @@
 
 use super::exchange::{Content, Exchange, parse_query};
 use crate::body::Body;
+use crate::clock::millis;
 use crate::copies::{copy_headers, copy_uri, size_of};
 use crate::memory::{Lease, NoRoom};
 use crate::peer::Peer;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// What a record takes beside heads and bodies, bytes.
 const BESIDE: usize = 1 << 10;
@@ -43,6 +45,8 @@ pub(super) struct Record {
     headers: HeaderMap,
     client: IpAddr,
     https: bool,
+    /// When the call came, Unix milliseconds.
+    started: i64,
     host: Option<Arc<str>>,
     body: Copied,
     answer: Option<(StatusCode, HeaderMap)>,
@@ -93,6 +97,7 @@ impl Record {
             headers: copy_headers(call.headers()),
             client: peer.client,
             https: peer.https,
+            started: i64::try_from(millis(SystemTime::now())).unwrap_or(0),
             host: peer.host.clone(),
             body: Copied::default(),
             answer: None,
@@ -180,7 +185,7 @@ impl Record {
             status: status.as_u16(),
             answer_headers: lines(&answer_headers),
             answer,
-            started: None,
+            started: Some(self.started),
         };
         Made::Exchange(Box::new(exchange), self.room)
     }

@@ -1,10 +1,10 @@
 //! What exchanges show: which routes are events, what they have in common, what isn't known.
 
 use super::batches::Endpoint;
-use super::caller::caller_of;
 use super::credential;
 use super::draft::{Draft, exchanges as counted, gather_groups};
 use super::exchange::{Content, Exchange};
+use super::history::History;
 use super::print;
 use super::private::Private;
 use super::reads;
@@ -13,7 +13,7 @@ use super::verdict::{self, Reason};
 use super::{NotProposed, Options, Proposal, Proposed, Unknown};
 use crate::route::Pattern;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 /// Looks into exchanges, and writes what it found.
 pub(super) fn survey_exchanges(exchanges: &[Exchange], options: &Options) -> Proposal {
@@ -171,11 +171,7 @@ impl Survey {
             );
             ready.push((index, route, found));
         }
-        let mut named: HashMap<String, HashSet<&str>> = HashMap::new();
-        for exchange in exchanges {
-            let parts = named.entry(caller_of(exchange)).or_default();
-            parts.extend(exchange.path.split('/'));
-        }
+        let history = History::gather(exchanges);
         for (index, route, found) in ready {
             let calls = route.read_calls();
             let own = self
@@ -193,8 +189,12 @@ impl Survey {
             }
             let endpoint = found.and_then(|it| Some((it, self.endpoints.get(it)?)));
             let again = route.read_calls();
-            let draft = Draft::new(index, route, again, endpoint, private);
-            let verdict = verdict::judge_answers(&calls, &draft.ack, &named, private);
+            let mut draft = Draft::new(index, route, again, endpoint, private);
+            let verdict = verdict::judge_answers(&calls, &draft.ack, &history, private);
+            let good: Vec<_> = calls.iter().filter(|it| it.exchange.succeeded()).collect();
+            if let Some(text) = history.tell_read_back(&good, routes, private) {
+                draft.doubt("reads", &text);
+            }
             match verdict {
                 Some(reason) => self.refuse(route, reason),
                 None if draft.mapping.fields.is_empty() && !draft.mapping.rest => {

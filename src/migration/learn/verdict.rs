@@ -2,6 +2,7 @@
 
 use super::ack::Ack;
 use super::exchange::Content;
+use super::history::History;
 use super::private::Private;
 use super::routes::{Call, Route};
 use crate::migration::words::{names_id, plain_name};
@@ -37,7 +38,7 @@ pub enum Reason {
     ClientBatch,
     /// The answer is what the client came for.
     AnswerHasContent,
-    /// A later call names what the answer gave.
+    /// A later call says what only an answer had said.
     AnswerIsUsed,
     /// All calls say the same.
     NothingVaries,
@@ -83,7 +84,7 @@ impl Reason {
             Self::Login => "its answer gives a token or a session, or it sends a password",
             Self::ClientBatch => "its client batches already",
             Self::AnswerHasContent => "its answer has content that the client needs",
-            Self::AnswerIsUsed => "a later call names what its answer gave",
+            Self::AnswerIsUsed => "a later call says what its answer gave",
             Self::NothingVaries => "all its calls say the same",
         }
     }
@@ -201,11 +202,11 @@ fn has_token(value: &Value, depth: usize) -> bool {
     })
 }
 
-/// What the answers say of it. `named`: segments of all paths, with the callers that named them.
+/// What the answers say of it, and what of them is used later.
 pub(super) fn judge_answers(
     calls: &[Call<'_>],
     ack: &Ack,
-    named: &HashMap<String, HashSet<&str>>,
+    history: &History<'_>,
     private: &Private,
 ) -> Option<Reason> {
     let unknown = ack.body.iter().filter(|line| line.doubt.is_some()).count();
@@ -217,6 +218,9 @@ pub(super) fn judge_answers(
         return Some(Reason::AnswerHasContent);
     }
     let good: Vec<_> = calls.iter().filter(|it| it.exchange.succeeded()).collect();
+    if history.is_used(&good) {
+        return Some(Reason::AnswerIsUsed);
+    }
     let used = good.len() > 1
         && good.iter().any(|call| {
             let own = call.body.as_ref().map(Value::to_string).unwrap_or_default();
@@ -232,9 +236,7 @@ pub(super) fn judge_answers(
                         == 1
                 })
                 .any(|id| {
-                    let by_path = named
-                        .get(&call.caller)
-                        .is_some_and(|parts| parts.contains(&**id));
+                    let by_path = history.is_named(&call.caller, id);
                     by_path || (id.len() >= 8 && private.was_sent(id))
                 })
         });

@@ -8,7 +8,8 @@
 //! | 5xx, 408, 425, 429 | silent | silent | silent | silent | silent | silent |
 //!
 //! (1) agrees where the target has the single calls; (2) agrees where the 2xx says no; (3) agrees at
-//! 409. With a 2xx the acknowledgement is compared too, and what differs there counts also where
+//! 409. That both refuse is agreement, and yet the client of such a call would be told yes: it is
+//! counted as a refusal that was acknowledged. With a 2xx the acknowledgement is compared too, and what differs there counts also where
 //! the outcome is silent; so do order, missed fields and a broken contract, whatever was answered.
 
 use super::answers::{Answers, Content, Finding, compare_answers};
@@ -62,17 +63,19 @@ pub(super) struct Judged {
     pub(super) said: Said,
     /// A body was cut off or packed, so that it wasn't compared.
     pub(super) is_unread: bool,
+    /// The application said no, and the acknowledgement says yes, whatever the batch says then.
+    pub(super) is_refusal: bool,
 }
 
 /// How the application answered a single call.
-enum Answered {
+pub(super) enum Answered {
     Yes,
     No,
     Silent(Silence),
 }
 
 impl Answered {
-    const fn of(status: u16) -> Self {
+    pub(super) const fn of(status: u16) -> Self {
         match status {
             200..300 => Self::Yes,
             408 => Self::Silent(Silence::Timeout),
@@ -89,12 +92,16 @@ pub(super) fn judge_event(compared: &Compared, rules: &Rules, learned: &mut Lear
     let mut findings = judge_batch(compared, rules);
     let mut silence = None;
     let mut is_unread = false;
+    let mut is_refusal = false;
     match Answered::of(compared.single.status) {
         Answered::Silent(why) => silence = Some(why),
-        Answered::No => match judge_refused_call(compared) {
-            Ok(finding) => findings.extend(finding),
-            Err(why) => silence = Some(why),
-        },
+        Answered::No => {
+            is_refusal = is_acknowledged_refusal(compared);
+            match judge_refused_call(compared) {
+                Ok(finding) => findings.extend(finding),
+                Err(why) => silence = Some(why),
+            }
+        }
         Answered::Yes => {
             let content = (
                 Content::of(&compared.single),
@@ -114,7 +121,11 @@ pub(super) fn judge_event(compared: &Compared, rules: &Rules, learned: &mut Lear
         Some(why) => Said::Nothing(why),
         None => Said::Agrees,
     };
-    Judged { said, is_unread }
+    Judged {
+        said,
+        is_unread,
+        is_refusal,
+    }
 }
 
 /// What holds whatever the application answered.
@@ -204,6 +215,14 @@ fn judge_taken_call(
         }
         Some(_) => Ok(None),
     }
+}
+
+/// Live, the client of this refused call hears yes, and what it sent becomes a dead letter or is taken
+/// all the same. A conflict with an event that the batch's side has too is none: nothing is lost.
+fn is_acknowledged_refusal(compared: &Compared) -> bool {
+    let is_known = compared.is_repetition || compared.batched == Some(Batched::Duplicate);
+    let says_yes = (200..300).contains(&compared.predicted.status);
+    says_yes && !(compared.single.status == 409 && is_known)
 }
 
 /// The application refused the single call: what its batch says of the event.

@@ -90,6 +90,9 @@ pub struct RouteReport {
     pub silent: BTreeMap<String, u64>,
     /// Compared events of which a body was cut off or packed, so that it wasn't looked into.
     pub unread: u64,
+    /// Events whose single call the application refused, and whose acknowledgement says yes.
+    #[serde(default)]
+    pub acknowledged_refusals: u64,
     /// `disagreements` by `compared`.
     pub rate: f64,
     /// At least so many of all events disagree, 19 times in 20.
@@ -189,8 +192,11 @@ impl GroupReport {
 pub struct StateReport {
     /// What was read.
     pub path: String,
-    /// How often.
+    /// How often both sides were compared.
     pub checks: u64,
+    /// How often that wasn't possible: a side had no answer, no 2xx, or no JSON.
+    #[serde(default)]
+    pub failed: u64,
     /// How often something differed.
     pub differing: u64,
     /// Where, and in how many checks.

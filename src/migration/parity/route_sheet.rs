@@ -5,7 +5,7 @@ use super::bounds::Bounds;
 use super::compared::{Batched, Compared, Rules, Sends};
 use super::kind::Kind;
 use super::learned::Learned;
-use super::outcomes::{Said, Silence, judge_event, show_member, show_reason};
+use super::outcomes::{Answered, Said, Silence, judge_event, show_member, show_reason};
 use super::report::{Example, KindReport, LeftOut, RouteReport, StateReport};
 use super::tally::{Counts, Times};
 use super::verdict::{Facts, judge_route};
@@ -28,6 +28,28 @@ struct KindSheet {
     examples: Vec<Example>,
 }
 
+/// Calls that the application refused and that live would be acknowledged.
+#[derive(Debug, Default)]
+struct Refusals {
+    /// Among those that were looked at.
+    acknowledged: u64,
+    /// Where refused calls are not looked at: how many there were, and all answers that say yes or no.
+    /// Which of them would be acknowledged isn't known, so all count.
+    unlooked: u64,
+    answers: u64,
+}
+
+impl Refusals {
+    /// How many, and of how many calls. `looked_at`: those whose batches are known, or say nothing.
+    fn of(&self, looked_at: u64) -> (u64, u64) {
+        if self.answers > 0 {
+            (self.unlooked, self.answers)
+        } else {
+            (self.acknowledged, looked_at)
+        }
+    }
+}
+
 /// What came over one route. Bounded: as many kinds as there are, and of each part as many entries
 /// as its constant says; declined calls have as many reasons as the program.
 #[derive(Debug, Default)]
@@ -42,6 +64,7 @@ pub(super) struct RouteSheet {
     settled: u64,
     silent: Counts<MOST_NAMES>,
     unread: u64,
+    refusals: Refusals,
     kinds: BTreeMap<Kind, KindSheet>,
     missed: Counts<MOST_NAMES>,
     refused: Counts<MOST_NAMES>,
@@ -56,6 +79,13 @@ impl RouteSheet {
     /// A call says nothing.
     pub(super) fn note_silent(&mut self, why: Silence) {
         self.silent.add(why.as_str());
+    }
+
+    /// The answer to a call that is looked at only if that is a success.
+    pub(super) fn note_answer(&mut self, status: u16) {
+        let answered = Answered::of(status);
+        self.refusals.answers += u64::from(!matches!(answered, Answered::Silent(_)));
+        self.refusals.unlooked += u64::from(matches!(answered, Answered::No));
     }
 
     /// Takes an event.
@@ -79,6 +109,7 @@ impl RouteSheet {
             .collect();
         missed.into_iter().for_each(|name| self.missed.add(name));
         let judged = judge_event(compared, rules, &mut self.learned);
+        self.refusals.acknowledged += u64::from(judged.is_refusal);
         match judged.said {
             Said::Nothing(why) => return self.silent.add(why.as_str()),
             Said::Agrees => self.agreements += 1,
@@ -130,6 +161,7 @@ impl RouteSheet {
         let bounds = Bounds::of(self.disagreements, compared);
         let kinds: Vec<_> = self.kinds.iter().map(report_kind).collect();
         let silent = self.silent.sum();
+        let (acknowledged_refusals, answers) = self.refusals.of(compared + silent);
         let verdict = judge_route(&Facts {
             rules,
             sends,
@@ -138,6 +170,8 @@ impl RouteSheet {
             silent,
             shed: self.shed,
             unread: self.unread,
+            acknowledged_refusals,
+            answers,
             bounds,
             kinds: &kinds,
             states,
@@ -162,6 +196,7 @@ impl RouteSheet {
             repetitions: self.repetitions,
             silent: self.silent.all().clone(),
             unread: self.unread,
+            acknowledged_refusals,
             rate: bounds.rate,
             rate_low: bounds.low,
             rate_high: bounds.high,

@@ -561,6 +561,107 @@ fn a_state_that_differs_once_is_not_yet_and_twice_at_one_place_no_go() {
     assert!(report.routes[0].verdict.why[0].starts_with("state: /progress differs at /percent"));
 }
 
+/// Both ways refuse such an event, and yet its client would hear yes.
+#[test]
+fn refusals_that_would_be_acknowledged_are_counted_and_from_5_percent_on_there_is_no_go() {
+    let decide = |refused: u64, status: u16, batched: &Batched| {
+        let mut sheet = sheet(rules(), sends());
+        for number in 0..4_000 {
+            let mut event = quiet(number);
+            if number < refused {
+                event.single.status = status;
+                event.batched = Some(batched.clone());
+            }
+            take(&mut sheet, &event);
+        }
+        let route = sheet.report(String::new(), 1).routes.remove(0);
+        assert_eq!(route.agreements, 4_000);
+        (route.verdict, route.acknowledged_refusals)
+    };
+    let refuses = Batched::Refused("validation_error".into());
+    for (refused, decision) in [
+        (0, Decision::Go),
+        (190, Decision::Go),
+        (200, Decision::NotYet),
+        (400, Decision::NoGo),
+        (4_000, Decision::NoGo),
+    ] {
+        let (verdict, count) = decide(refused, 422, &refuses);
+        assert_eq!(
+            (verdict.decision, count),
+            (decision, refused),
+            "{verdict:?}"
+        );
+        let said = verdict.why.join(" ");
+        let tells = said.contains(&format!("would be acknowledged: {refused}."));
+        assert_eq!(tells, refused > 0, "{said}");
+    }
+    // Of what both sides have already nothing is lost.
+    let (verdict, count) = decide(4_000, 409, &Batched::Duplicate);
+    assert_eq!((verdict.decision, count), (Decision::Go, 0));
+}
+
+#[test]
+fn refusals_of_an_application_that_has_the_singles_are_counted_though_their_events_are_not_looked_at()
+ {
+    let mut sheet = sheet(rules(), sends());
+    for number in 0..4_000 {
+        sheet.note_answer(0, 200);
+        sheet.note_answer(0, [422, 503][usize::from(number % 2 == 0)]);
+        take(&mut sheet, &quiet(number));
+    }
+    let route = sheet.report(String::new(), 1).routes.remove(0);
+    assert_eq!(route.acknowledged_refusals, 2_000);
+    assert_eq!(route.verdict.decision, Decision::NoGo);
+    assert!(
+        route.verdict.why[0].contains("refused 2000 of 6000 calls"),
+        "{:?}",
+        route.verdict
+    );
+}
+
+#[test]
+fn a_state_that_was_never_compared_or_often_couldnt_be_is_not_yet() {
+    let mut sheet = sheet(rules(), sends());
+    (0..4_000).for_each(|number| take(&mut sheet, &quiet(number)));
+    sheet.expect_state("/progress");
+    let told = |sheet: &Sheet| {
+        let report = sheet.report(String::new(), 1);
+        let (verdict, state) = (&report.routes[0].verdict, &report.states[0]);
+        (
+            verdict.decision,
+            verdict.why.join(" "),
+            (state.checks, state.failed),
+        )
+    };
+    let (decision, why, counts) = told(&sheet);
+    assert_eq!((decision, counts), (Decision::NotYet, (0, 0)));
+    assert!(
+        why.contains("/progress was never compared; 0 looks failed."),
+        "{why}"
+    );
+    (0..3).for_each(|_| sheet.note_failed_look("/progress"));
+    let (decision, why, counts) = told(&sheet);
+    assert_eq!((decision, counts), (Decision::NotYet, (0, 3)));
+    assert!(
+        why.contains("/progress was never compared; 3 looks failed."),
+        "{why}"
+    );
+    let state = json!({ "percent": 5 });
+    let same = compare_states([&state, &state], &state, &[]);
+    (0..57).for_each(|_| sheet.take_state("/progress", &same));
+    let (decision, why, _) = told(&sheet);
+    assert_eq!(decision, Decision::NotYet);
+    assert!(
+        why.contains("could not be compared in 3 of 60 looks"),
+        "{why}"
+    );
+    sheet.take_state("/progress", &same);
+    let (decision, why, counts) = told(&sheet);
+    assert_eq!((decision, counts), (Decision::Go, (58, 3)), "{why}");
+    assert!(why.contains("a side had no answer: 3."), "{why}");
+}
+
 #[test]
 fn a_route_without_a_call_is_left_out_and_an_empty_report_is_no_go() {
     let report = sheet(rules(), sends()).report(String::new(), 1);

@@ -16,14 +16,15 @@ const OTHER_PATHS: &str = "other";
 #[derive(Debug, Default)]
 struct StateSheet {
     checks: u64,
+    failed: u64,
     differing: u64,
     places: Counts<MOST_PLACES>,
     left_out: Counts<MOST_PLACES>,
     examples: Vec<Example>,
 }
 
-/// All that was compared. Bounded: the routes that it was made with, 200 KiB each at most; and
-/// 16 paths of states.
+/// All that was compared. Bounded: the routes that it was made with, 200 KiB each at most; the paths of
+/// states that are configured, and 16 others.
 #[derive(Debug)]
 pub struct Sheet {
     rules: Rules,
@@ -98,6 +99,14 @@ impl Sheet {
         *known = batches.max(*known);
     }
 
+    /// How the application answered a call that is looked at only where it was taken, since its batch
+    /// goes to the same application.
+    pub fn note_answer(&mut self, route: usize, status: u16) {
+        if let Some(sheet) = self.route(route) {
+            sheet.note_answer(status);
+        }
+    }
+
     /// The outcome of a noted call is known.
     pub fn take(&mut self, route: usize, compared: &Compared) {
         if let Some((_, _, sheet)) = self.routes.get_mut(route) {
@@ -105,11 +114,25 @@ impl Sheet {
         }
     }
 
-    /// A state was checked; `path`: what was read, as it is configured.
-    pub fn take_state(&mut self, path: &str, found: &StateFinding) {
+    /// This state is to be compared, as it is configured. Until it was, no route is `go`.
+    pub fn expect_state(&mut self, path: &str) {
+        self.states.entry(path.to_owned()).or_default();
+    }
+
+    fn state(&mut self, path: &str) -> &mut StateSheet {
         let has_room = self.states.contains_key(path) || self.states.len() < MOST_PATHS;
         let path = if has_room { path } else { OTHER_PATHS };
-        let sheet = self.states.entry(path.to_owned()).or_default();
+        self.states.entry(path.to_owned()).or_default()
+    }
+
+    /// A state couldn't be compared: a side had no answer.
+    pub fn note_failed_look(&mut self, path: &str) {
+        self.state(path).failed += 1;
+    }
+
+    /// A state was checked; `path`: what was read, as it is configured.
+    pub fn take_state(&mut self, path: &str, found: &StateFinding) {
+        let sheet = self.state(path);
         sheet.checks += 1;
         sheet.differing += u64::from(!found.differences.is_empty());
         found
@@ -168,6 +191,7 @@ fn report_state((path, sheet): (&String, &StateSheet)) -> StateReport {
     StateReport {
         path: path.clone(),
         checks: sheet.checks,
+        failed: sheet.failed,
         differing: sheet.differing,
         places: sheet.places.all().clone(),
         left_out: sheet.left_out.all().clone(),

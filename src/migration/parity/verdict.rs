@@ -2,19 +2,20 @@
 //!
 //! | decision | when |
 //! |---|---|
-//! | `no_go` | a kind came that is [certain](super::Kind::is_certain); or a state differed at one place in two checks; or two events or more disagree, and even the lower bound of their rate is above `max_rate` |
-//! | `not_yet` | else if too few events were compared, the upper bound of the rate is above `max_rate`, events that say nothing are 5 percent or more, or a state differed once |
+//! | `no_go` | a kind came that is [certain](super::Kind::is_certain); or a state differed at one place in two checks; or two events or more disagree, and even the lower bound of their rate is above `max_rate`; or even the lower bound of acknowledged refusals is 5 percent |
+//! | `not_yet` | else if too few events were compared, the upper bound of the rate is above `max_rate`, events that say nothing, bodies that weren't read or acknowledged refusals are 5 percent or more, a state differed once, was never compared, or couldn't be in 5 percent of the looks |
 //! | `go` | else |
 //!
 //! Other kinds count by their rate: one of them may come of a deployment or a race in the
 //! application. One difference of state may be a write between two reads; at one place twice it is
 //! none. Checks of states aren't laid at a route, so they count for every one.
 
-use super::bounds::Bounds;
+use super::bounds::{Bounds, as_float};
 use super::compared::{Rules, Sends};
 use super::report::{Decision, KindReport, StateReport, Verdict};
 
-/// One in so many events may say nothing.
+/// One in so many events may say nothing, or be refused where its acknowledgement says yes; so many
+/// looks at a state may fail.
 const SILENT_ONE_IN: u64 = 20;
 
 /// What a verdict rests on.
@@ -27,6 +28,9 @@ pub(super) struct Facts<'a> {
     pub(super) silent: u64,
     pub(super) shed: u64,
     pub(super) unread: u64,
+    pub(super) acknowledged_refusals: u64,
+    /// Answers that could be such refusals.
+    pub(super) answers: u64,
     pub(super) bounds: Bounds,
     pub(super) kinds: &'a [KindReport],
     pub(super) states: &'a [StateReport],
@@ -87,7 +91,20 @@ fn find_reasons_against(facts: &Facts<'_>) -> Vec<String> {
             ))
         ));
     }
+    let bounds = Bounds::of(facts.acknowledged_refusals, facts.answers);
+    if facts.acknowledged_refusals > 0 && bounds.low * as_float(SILENT_ONE_IN) >= 1.0 {
+        why.push(tell_refusals(facts));
+    }
     why
+}
+
+/// How often a client would have been told yes where the application says no.
+fn tell_refusals(facts: &Facts<'_>) -> String {
+    format!(
+        "The application refused {} of {} calls that live would be acknowledged: their clients would \
+         hear yes. Forward them, or have the client not send them.",
+        facts.acknowledged_refusals, facts.answers
+    )
 }
 
 fn find_reasons_to_wait(facts: &Facts<'_>) -> Vec<String> {
@@ -126,13 +143,37 @@ fn find_reasons_to_wait(facts: &Facts<'_>) -> Vec<String> {
             facts.silent
         ));
     }
-    for state in facts.states.iter().filter(|state| state.differing > 0) {
-        why.push(format!(
-            "state: {} differs in {} of {} checks.",
-            state.path, state.differing, state.checks
-        ));
+    if facts.acknowledged_refusals * SILENT_ONE_IN >= facts.answers
+        && facts.acknowledged_refusals > 0
+    {
+        why.push(format!("{} That are 5 % or more.", tell_refusals(facts)));
     }
+    why.extend(facts.states.iter().filter_map(find_doubt_of_state));
     why
+}
+
+/// What is doubtful of a state that is to be compared.
+fn find_doubt_of_state(state: &StateReport) -> Option<String> {
+    let path = &state.path;
+    let looks = state.checks + state.failed;
+    if state.differing > 0 {
+        Some(format!(
+            "state: {path} differs in {} of {} checks.",
+            state.differing, state.checks
+        ))
+    } else if state.checks == 0 {
+        Some(format!(
+            "state: {path} was never compared; {} looks failed.",
+            state.failed
+        ))
+    } else if state.failed > 0 && state.failed * SILENT_ONE_IN >= looks {
+        Some(format!(
+            "state: {path} could not be compared in {} of {looks} looks: 5 % or more.",
+            state.failed
+        ))
+    } else {
+        None
+    }
 }
 
 /// What was not looked at.
@@ -157,6 +198,18 @@ fn tell_limits(facts: &Facts<'_>) -> Vec<String> {
             "Events of which a body was cut off or packed, so that its members were not compared: \
              {}.",
             facts.unread
+        ));
+    }
+    if facts.acknowledged_refusals > 0 {
+        limits.push(format!(
+            "Calls that the application refused and that live would be acknowledged: {}.",
+            facts.acknowledged_refusals
+        ));
+    }
+    for state in facts.states.iter().filter(|state| state.failed > 0) {
+        limits.push(format!(
+            "Looks at {} of which a side had no answer: {}.",
+            state.path, state.failed
         ));
     }
     limits

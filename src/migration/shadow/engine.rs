@@ -70,7 +70,7 @@ pub struct Engine {
     callers: HashMap<u64, Whose>,
     /// Copies that wait for their answers: where the target is the application, an event must not be
     /// written that its call didn't write.
-    waiting: HashMap<u64, (Copied, Instant, Lease)>,
+    waiting: HashMap<u64, (usize, Copied, Instant, Lease)>,
     waits: bool,
     /// A call that is open for longer says nothing.
     longest: Duration,
@@ -109,6 +109,10 @@ impl Engine {
             ignore: settings.ignore.clone(),
             target_holds_singles: settings.is_application,
         };
+        let mut sheet = Sheet::new(rules, rows.collect(), sends);
+        for path in &settings.states.paths {
+            sheet.expect_state(path.source());
+        }
         let route = |(route, name): (&EventRoute, &String)| Route {
             switch: Arc::clone(&route.switch),
             calls: metrics.shadow_calls.with_label_values(&[name.as_str()]),
@@ -121,7 +125,7 @@ impl Engine {
             routes: events.iter().zip(&names).map(route).collect(),
             queue,
             next: AtomicU64::new(0),
-            sheet: Mutex::new(Sheet::new(rules, rows.collect(), sends)),
+            sheet: Mutex::new(sheet),
             since: iso(clock.now()),
             began: Instant::now(),
         });
@@ -209,15 +213,17 @@ impl Engine {
         match message {
             Message::Call {
                 ticket,
+                route,
                 copied,
                 at,
                 room,
-            } if self.waits => drop(self.waiting.insert(ticket, (*copied, at, room))),
+            } if self.waits => drop(self.waiting.insert(ticket, (route, *copied, at, room))),
             Message::Call {
                 ticket,
                 copied,
                 at,
                 room,
+                ..
             } => self.decide(stage, (ticket, &copied), (at, room)).await,
             Message::Answer {
                 ticket,
@@ -293,12 +299,13 @@ impl Engine {
         answered: Option<Box<Answered>>,
         (took, mut room): (Duration, Option<Lease>),
     ) {
-        if let Some((copied, at, held)) = self.waiting.remove(&ticket)
-            && answered
-                .as_ref()
-                .is_some_and(|answered| answered.status.is_success())
+        if let Some((route, copied, at, held)) = self.waiting.remove(&ticket)
+            && let Some(status) = answered.as_ref().map(|answered| answered.status)
         {
-            self.decide(stage, (ticket, &copied), (at, held)).await;
+            self.note(|sheet| sheet.note_answer(route, status.as_u16()));
+            if status.is_success() {
+                self.decide(stage, (ticket, &copied), (at, held)).await;
+            }
         }
         let whose = self.callers.remove(&ticket);
         if let (Some(whose), Some(answered)) = (&whose, &answered) {
@@ -353,7 +360,10 @@ impl Engine {
             Note::States(checked) => {
                 let found = self.states.as_mut().map(|states| states.end_check(checked));
                 for (path, found) in found.into_iter().flatten() {
-                    self.note(|sheet| sheet.take_state(&path, &found));
+                    self.note(|sheet| match &found {
+                        Some(found) => sheet.take_state(&path, found),
+                        None => sheet.note_failed_look(&path),
+                    });
                 }
             }
         }

@@ -73,8 +73,11 @@ pub(super) struct Checked {
     principal: Principal,
     /// Its last call before it was looked at.
     last: Instant,
-    found: Vec<(String, StateFinding)>,
+    found: Vec<Look>,
 }
+
+/// A path as it is configured, and what was found; `None`: a side had no answer.
+pub(super) type Look = (String, Option<StateFinding>);
 
 impl States {
     /// None, where no states are to be compared.
@@ -197,7 +200,7 @@ impl States {
     }
 
     /// What was found, if its caller has been quiet meanwhile.
-    pub(super) fn end_check(&mut self, checked: Checked) -> Vec<(String, StateFinding)> {
+    pub(super) fn end_check(&mut self, checked: Checked) -> Vec<Look> {
         self.is_busy = false;
         let Some(watched) = self.watched.get(&checked.principal) else {
             return Vec::new();
@@ -241,24 +244,26 @@ impl Check {
         }
     }
 
-    async fn compare(&self) -> Vec<(String, StateFinding)> {
+    async fn compare(&self) -> Vec<Look> {
         let mut found = Vec::new();
-        let (application, target) = &*self.both;
         for template in &self.settings.paths {
-            let Some(path) = template.render(&PathScope(&self.user)) else {
-                continue;
+            let finding = match template.render(&PathScope(&self.user)) {
+                Some(path) => self.compare_at(&path).await,
+                None => None,
             };
-            let first = self.ask(application, &path).await;
-            let candidate = self.ask(target, &path).await;
-            let second = self.ask(application, &path).await;
-            // What can't be had says nothing; the target's own failure shows in its batches.
-            if let (Some(first), Some(second), Some(candidate)) = (first, second, candidate) {
-                let ignore: &[Path] = &self.settings.ignore;
-                let finding = compare_states([&first, &second], &candidate, ignore);
-                found.push((template.source().to_owned(), finding));
-            }
+            found.push((template.source().to_owned(), finding));
         }
         found
+    }
+
+    /// What can't be had says nothing, and is counted: it is no proof either.
+    async fn compare_at(&self, path: &str) -> Option<StateFinding> {
+        let (application, target) = &*self.both;
+        let first = self.ask(application, path).await;
+        let candidate = self.ask(target, path).await;
+        let second = self.ask(application, path).await;
+        let ignore: &[Path] = &self.settings.ignore;
+        Some(compare_states([&first?, &second?], &candidate?, ignore))
     }
 
     async fn ask(&self, upstream: &Upstream, path: &str) -> Option<Value> {

@@ -2,14 +2,19 @@
 
 use super::search::{Search, rank};
 use super::{Field, Mapping};
-use crate::migration::learn::by_caller::{
-    count_by_caller, differs_by_call, differs_within, find_repeats,
-};
+use crate::migration::learn::by_caller::{count_by_caller, differs_by_call, find_repeats};
 use crate::migration::learn::repeats::Place;
 use crate::migration::learn::routes::Call;
-use crate::migration::words::{ID_NAMES, is_uuid, names_user, plain_name};
+use crate::migration::words::{
+    ID_NAMES, TIME_NAMES, is_iso_time, is_milliseconds, names_user, plain_name,
+};
 use serde_json::Value;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+
+/// So many calls of one caller, each later than the one before, show that a time is the call's.
+const ENOUGH_TIMES: usize = 3;
+/// These name an event, or what an event is about.
+const VAGUE_NAMES: [&str; 2] = ["id", "ref"];
 
 impl Search<'_, '_> {
     pub(super) fn map_id(&self, mapping: &mut Mapping) {
@@ -40,6 +45,15 @@ impl Search<'_, '_> {
         if calls < self.calls.len() {
             mapping.missing_id = Some("generate");
         }
+        if VAGUE_NAMES.contains(&&*plain_name(place.name())) && !self.has_time() {
+            let text = format!(
+                "{} may name what a call is about: if equal calls come again, the later ones would be \
+                 dropped as repetitions",
+                place.template()
+            );
+            let subject = format!("event.{}", mapping.id_field);
+            mapping.doubts.push((subject, text));
+        }
         mapping.fields.push(Field {
             key: mapping.id_field.clone(),
             template: format!("{{{template}}}"),
@@ -52,7 +66,8 @@ impl Search<'_, '_> {
         });
     }
 
-    /// It differs from call to call, and is an id by its name or its form.
+    /// By its name it is an event's id, and it differs from call to call. Its form is not enough: a
+    /// short session names each lesson by a UUID once, and a later one names it again.
     fn could_be_id(&self, place: &Place) -> bool {
         let values: Vec<_> = self
             .calls
@@ -61,42 +76,58 @@ impl Search<'_, '_> {
             .collect();
         let texts: Vec<_> = values.iter().filter_map(Value::as_str).collect();
         let by_caller = count_by_caller(self.calls, place);
-        let named = ID_NAMES.contains(&&*plain_name(place.name()));
-        let uuids = texts.iter().all(|text| is_uuid(text)) && texts.len() > 1;
         texts.len() == values.len()
             && texts.iter().all(|text| !text.is_empty())
             && values.len() * 2 >= self.calls.len()
             // A call that is made again has its id again.
             && differs_by_call(&by_caller)
             && !names_user(place.name())
-            && (named || (uuids && differs_within(&by_caller)))
+            && ID_NAMES.contains(&&*plain_name(place.name()))
+    }
+
+    /// Each call says when it was, so that no two that say the same are two.
+    fn has_time(&self) -> bool {
+        let is_time = |place: &Place| TIME_NAMES.contains(&&*plain_name(place.name()));
+        let mut said = self.said();
+        said.any(|place| is_time(place) && self.count(place) == self.calls.len())
     }
 
     fn tell_no_id(&self, mapping: &mut Mapping) {
         mapping.repeats = vec![false; self.calls.len()];
-        let mut by_caller: HashMap<&str, Vec<_>> = HashMap::new();
-        for call in self.calls {
-            let exchange = &call.exchange;
-            let body = call.body.as_ref().map(Value::to_string);
-            let said = (&exchange.path, &exchange.query, body);
-            by_caller.entry(&call.caller).or_default().push(said);
-        }
-        // A caller that called once says nothing of whether its next call differs; where all did,
-        // what different callers said is all that there is.
-        let has_several = by_caller.values().any(|said| said.len() > 1);
-        let differ = if has_several {
-            by_caller.values().all(|said| {
-                let distinct: HashSet<_> = said.iter().collect();
-                distinct.len() == said.len()
-            })
-        } else {
-            let distinct: HashSet<_> = by_caller.values().flatten().collect();
-            distinct.len() == self.calls.len()
-        };
-        mapping.missing_id = Some(if differ { "hash" } else { "generate" });
+        // With `generate` a call that its client makes again is delivered again, as it is without
+        // Tidegate. With `hash` an equal call is lost, so that must be sure to be a repetition.
+        let is_dated = self.said().any(|place| self.grows(place));
+        mapping.missing_id = Some(if is_dated { "hash" } else { "generate" });
         let taken = Place::Body(vec![mapping.id_field.clone()]);
         if self.count(&taken) > 0 {
             mapping.id_field = "tidegateEventId".to_owned();
         }
     }
+
+    /// It is a time to the millisecond, in each call, and later in each call of one caller than in
+    /// the one before. Only that makes of two equal calls one and its repetition: that the calls of a
+    /// session differ otherwise is chance, and other numbers begin anew.
+    fn grows(&self, place: &Place) -> bool {
+        let mut by_caller: HashMap<&str, Vec<i64>> = HashMap::new();
+        for call in self.calls {
+            let Some(time) = place.find(call).as_ref().and_then(milliseconds_of) else {
+                return false;
+            };
+            by_caller.entry(&call.caller).or_default().push(time);
+        }
+        by_caller.values().any(|times| times.len() >= ENOUGH_TIMES)
+            && by_caller
+                .values()
+                .all(|times| times.is_sorted_by(|one, next| one < next))
+    }
+}
+
+/// A time that tells milliseconds, as a number or in ISO 8601.
+fn milliseconds_of(value: &Value) -> Option<i64> {
+    if let Some(text) = value.as_str().filter(|text| is_iso_time(text)) {
+        let time = text.parse::<jiff::Timestamp>().ok()?;
+        return text.contains('.').then(|| time.as_millisecond());
+    }
+    let number = value.as_i64().or_else(|| value.as_str()?.parse().ok())?;
+    is_milliseconds(&number.into()).then_some(number)
 }
