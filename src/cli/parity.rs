@@ -189,8 +189,8 @@ fn push_kind(out: &mut String, kind: &KindReport) {
 
 fn push_state(out: &mut String, state: &StateReport) {
     let line = format!(
-        "state {}: {} of {} checks differ.",
-        state.path, state.differing, state.checks
+        "state {}: {} of {} checks differ, {} failed.",
+        state.path, state.differing, state.checks, state.failed
     );
     push_wrapped(out, "", &line);
     for (place, count) in &state.places {

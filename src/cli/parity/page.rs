@@ -140,10 +140,11 @@ fn push_kind(out: &mut String, kind: &KindReport) {
 
 fn push_state(out: &mut String, state: &StateReport) {
     out.push_str(&format!(
-        "<section><h2>State: {}</h2><p>{} of {} checks differ.</p>",
+        "<section><h2>State: {}</h2><p>{} of {} checks differ, {} failed.</p>",
         escape(&state.path),
         state.differing,
-        state.checks
+        state.checks,
+        state.failed
     ));
     for (heading, counts) in [
         ("where states differ", &state.places),
