@@ -4,13 +4,14 @@
 use super::connector::Connector;
 use super::error::{Failure, UpstreamError};
 
+use super::head;
 use super::link::{self, Link};
 use super::upload::{self, Progress, Unended, Watch};
 use super::{Upstream, repeat};
 use crate::body::Body;
 use futures_util::TryFutureExt as _;
 use futures_util::future::Either;
-use http::{HeaderValue, Request, Response, Version, header};
+use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
@@ -88,6 +89,9 @@ impl Upstream {
                 }
                 // Both tries have the time of one: what waits behind the call waits no longer.
                 let within = within.saturating_sub(began.elapsed());
+                if within.is_zero() {
+                    return Err(failure.into());
+                }
                 let error = UpstreamError::from(failure);
                 tracing::debug!(%error, "the application had closed the connection or refused the \
                     stream; the request is sent again");
@@ -147,7 +151,7 @@ impl Upstream {
                 .extensions_mut()
                 .insert(Unended { progress, stall });
         }
-        if response.version() == Version::HTTP_10 {
+        if response.version() == Version::HTTP_10 && is_kept_alive(response.headers()) {
             self.speaks_http10.store(true, Ordering::Relaxed);
         }
         let link = Link::of_answer(response.extensions());
@@ -161,4 +165,10 @@ impl Upstream {
         }
         Ok(response)
     }
+}
+
+/// An answer in HTTP/1.0 says that its connection stays open (RFC 9112 §9.3).
+fn is_kept_alive(headers: &HeaderMap) -> bool {
+    let mut options = head::items(headers, &header::CONNECTION);
+    options.any(|option| option.eq_ignore_ascii_case("keep-alive"))
 }

@@ -30,8 +30,8 @@ use tower::{Service, ServiceExt as _};
 /// takes longer waits for the network or for an application whose queue is full.
 const OPENING: Duration = Duration::from_millis(20);
 
-/// When a Unix socket whose backlog is full is asked again.
-const FULL_BACKLOG: Duration = Duration::from_millis(10);
+/// When a Unix socket whose backlog is full is asked again, first and at last.
+const FULL_BACKLOG: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(100)];
 
 /// A connection that isn't there by then is asked for once more.
 const AGAIN: Duration = Duration::from_millis(400);
@@ -45,8 +45,8 @@ pub(super) struct Connector {
     tls: Option<UpstreamTls>,
     /// Where an address of the scheme [`UNIX`] listens.
     socket: Option<Arc<Path>>,
-    /// A connection has so long a time, the look-up of its name and all its addresses included, and
-    /// then a TLS handshake.
+    /// So long a connection to all addresses of a name may take, the look-up before it, and the TLS
+    /// handshake after it.
     timeout: Duration,
     places: Arc<Places>,
 }
@@ -86,7 +86,8 @@ impl Connector {
             return Ok(WireStream::Unix(opened));
         }
         let attempt = || self.open_tcp(target.clone());
-        let stream = in_time(self.timeout, open_again(attempt)).await?;
+        // The look-up of its name has as long again as the connection.
+        let stream = in_time(self.timeout * 2, open_again(attempt)).await?;
         if target.scheme() != Some(&Scheme::HTTPS) {
             return Ok(WireStream::Tcp(stream));
         }
@@ -99,7 +100,7 @@ impl Connector {
 
     async fn open_tcp(&self, target: Uri) -> Result<TcpStream, BodyError> {
         match loopback::address_of(&target) {
-            Some(address) => Ok(loopback::open(address).await?),
+            Some(address) => in_time(self.timeout, loopback::open(address)).await,
             None => Ok(self.tcp.clone().oneshot(target).await?.into_inner()),
         }
     }
@@ -160,10 +161,12 @@ where
 /// Connects to a Unix socket. One whose backlog is full refuses at once (`EAGAIN`, connect(2)), where
 /// TCP would wait: it is asked again.
 async fn connect_unix(socket: &Path) -> io::Result<UnixStream> {
+    let [mut pause, longest] = FULL_BACKLOG;
     loop {
         match UnixStream::connect(socket).await {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                tokio::time::sleep(FULL_BACKLOG).await;
+                tokio::time::sleep(pause).await;
+                pause = longest.min(pause * 2);
             }
             result => return result,
         }

@@ -192,7 +192,7 @@ pub(super) fn is_unprocessed(error: &hyper::Error) -> bool {
 pub(super) fn wants_http1(error: &hyper::Error) -> bool {
     has(error, |error: &h2::Error| {
         error.is_remote()
-            && error.is_reset()
+            && (error.is_reset() || error.is_go_away())
             && error.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED)
     })
 }

@@ -299,7 +299,7 @@ impl Upstream {
         let link = response.extensions_mut().remove::<Link>();
         let upload = response.extensions_mut().remove::<Unended>();
         if let Some(upload) = &upload {
-            let uploading = Uploading(upload.progress.over().clone());
+            let uploading = Uploading(upload.progress.over());
             response.extensions_mut().insert(uploading);
         }
         if let Some(coding) = head::lost_coding(response.headers()) {

@@ -1,7 +1,8 @@
 //! Look-ups of the application's name: one at a time for each name, whoever waits for it.
 //!
 //! The system's look-up blocks a thread, and where no name server answers it does so for many
-//! seconds. A connection that is given up leaves its look-up behind; the next one waits for the same.
+//! seconds. A connection that is given up leaves its look-up behind; the next one waits for the same,
+//! unless that is [`OLD`]: then it is asked anew, since a name server may be back that was gone.
 
 use futures_util::future::{BoxFuture, FutureExt as _, Shared};
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
@@ -11,7 +12,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::Instant;
 use tower::Service;
+
+/// A look-up that isn't over by then is left alone: the time after which a resolver asks a name
+/// server again (resolv.conf(5)).
+const OLD: Duration = Duration::from_secs(5);
+/// Look-ups of one name at once, old ones among them.
+const MOST: usize = 4;
 
 /// What a look-up gave; all that wait for it share it.
 type Found = Result<Arc<[SocketAddr]>, Arc<str>>;
@@ -22,7 +31,21 @@ type LookUp = Shared<BoxFuture<'static, Found>>;
 pub(super) struct OneLookUp<R = GaiResolver> {
     resolver: R,
     /// Those that aren't over. Locked for moments.
-    running: Arc<Mutex<HashMap<Name, LookUp>>>,
+    running: Arc<Mutex<Table>>,
+}
+
+/// Look-ups that aren't over, by name, oldest first.
+#[derive(Debug, Default)]
+struct Table {
+    running: HashMap<Name, Vec<Running>>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Running {
+    number: u64,
+    began: Instant,
+    look_up: LookUp,
 }
 
 impl<R> OneLookUp<R> {
@@ -44,18 +67,26 @@ where
     R::Response: Send,
 {
     fn begin(&self, name: Name) -> LookUp {
-        let mut running = self.running.lock();
-        // One whose task broke off has left its own behind.
-        if let Some(known) = running.get(&name).filter(|known| known.peek().is_none()) {
-            return known.clone();
+        let mut table = self.running.lock();
+        let Table { running, last } = &mut *table;
+        let all = running.entry(name.clone()).or_default();
+        if let Some(newest) = all.last()
+            && (newest.began.elapsed() < OLD || all.len() >= MOST)
+        {
+            return newest.look_up.clone();
         }
-        let (mut resolver, all) = (self.resolver.clone(), Arc::clone(&self.running));
-        let asked = name.clone();
+        *last += 1;
+        let ending = Ending {
+            table: Arc::clone(&self.running),
+            name: name.clone(),
+            number: *last,
+        };
+        let mut resolver = self.resolver.clone();
         // A task of its own: whoever waits for it may go.
         let task = tokio::spawn(async move {
-            let found = resolver.call(asked.clone()).await;
             // ORDER: it is in the table, whose lock is held until then.
-            all.lock().remove(&asked);
+            let _ending = ending;
+            let found = resolver.call(name).await;
             found
                 .map(Iterator::collect)
                 .map_err(|error| error.to_string().into())
@@ -63,8 +94,32 @@ where
         let ended = |_| Err("its look-up ended early".into());
         let look_up = task.map(move |found| found.unwrap_or_else(ended)).boxed();
         let look_up = look_up.shared();
-        running.insert(name, look_up.clone());
+        all.push(Running {
+            number: *last,
+            began: Instant::now(),
+            look_up: look_up.clone(),
+        });
         look_up
+    }
+}
+
+/// Takes a look-up out of the table when it is over, however it ends.
+#[derive(Debug)]
+struct Ending {
+    table: Arc<Mutex<Table>>,
+    name: Name,
+    number: u64,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let running = &mut self.table.lock().running;
+        if let Some(all) = running.get_mut(&self.name) {
+            all.retain(|one| one.number != self.number);
+            if all.is_empty() {
+                running.remove(&self.name);
+            }
+        }
     }
 }
 
@@ -153,5 +208,36 @@ mod tests {
         assert_eq!(count.load(Ordering::SeqCst), 1);
         resolver.call(name()).await.unwrap_err();
         assert_eq!(count.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_up_that_has_hung_is_left_alone_and_what_nobody_waited_for_is_not_kept() {
+        let count = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&count);
+        let resolver = service_fn(move |_: Name| {
+            let number = counted.fetch_add(1, Ordering::SeqCst);
+            async move {
+                if number == 0 {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, io::Error>(std::iter::once(SocketAddr::from(([192, 0, 2, 1], 0))))
+            }
+        });
+        let mut resolver = OneLookUp::by(resolver);
+        drop(resolver.call(name()));
+        tokio::time::advance(OLD).await;
+        // Each is over before the next one begins.
+        for asked in 1..4 * MOST {
+            let look_up = resolver.call(name());
+            if asked % 2 == 0 {
+                look_up.await.unwrap();
+            } else {
+                drop(look_up);
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(count.load(Ordering::SeqCst), asked + 1);
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(resolver.running.lock().running.len(), 1);
     }
 }

@@ -31,8 +31,6 @@ const LEAST: usize = 1 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     state: Mutex<State>,
-    /// There will be no more of it.
-    over: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +52,8 @@ struct State {
     is_over: bool,
     /// It is to end though it isn't whole.
     is_given_up: bool,
+    /// Cancelled when there will be no more of it; made when it is asked for.
+    over: Option<CancellationToken>,
     /// Of the task that sends it.
     sender: Option<Waker>,
 }
@@ -72,13 +72,24 @@ impl Progress {
     }
 
     /// Cancelled when there will be no more of it.
-    pub(super) fn over(&self) -> &CancellationToken {
-        &self.over
+    pub(super) fn over(&self) -> CancellationToken {
+        let mut state = self.state.lock();
+        let over = state.over.get_or_insert_default().clone();
+        if state.is_over {
+            over.cancel();
+        }
+        over
     }
 
     fn end(&self) {
-        self.state.lock().is_over = true;
-        self.over.cancel();
+        let over = {
+            let mut state = self.state.lock();
+            state.is_over = true;
+            state.over.clone()
+        };
+        if let Some(over) = over {
+            over.cancel();
+        }
     }
 
     fn count_sent(&self) -> u64 {
@@ -87,7 +98,7 @@ impl Progress {
 
     /// Ends it where it is, and its connection with it.
     fn give_up(&self, link: Option<&Link>) {
-        let sender = {
+        let (sender, over) = {
             let mut state = self.state.lock();
             // ORDER: under the lock. A connection whose body has ended may be another call's already.
             if state.is_over {
@@ -97,10 +108,14 @@ impl Progress {
                 link.abandon();
             }
             state.is_given_up = true;
-            state.sender.take()
+            (state.sender.take(), state.over.clone())
         };
         if let Some(sender) = sender {
             sender.wake();
+        }
+        // Over HTTP/2 what sends it may never look at it again: its client is waited for no longer.
+        if let Some(over) = over {
+            over.cancel();
         }
     }
 }
@@ -129,8 +144,8 @@ impl Unended {
         let Self { progress, stall } = self;
         loop {
             let before = progress.count_sent();
-            let over = progress.over.cancelled();
-            if tokio::time::timeout(stall, over).await.is_ok() {
+            let over = progress.over();
+            if tokio::time::timeout(stall, over.cancelled()).await.is_ok() {
                 return;
             }
             if progress.count_sent() - before < LEAST as u64 {
@@ -317,6 +332,18 @@ mod tests {
                 Err(_) => Some(("timeout", second)),
             }
         })
+    }
+
+    #[test]
+    fn whoever_waits_for_the_end_of_a_body_hears_it_whenever_it_asks_and_when_it_is_given_up() {
+        let (ended, given_up) = (Progress::default(), Progress::default());
+        let before = ended.over();
+        assert!(!before.is_cancelled());
+        ended.end();
+        assert!(before.is_cancelled() && ended.over().is_cancelled());
+        let waits = given_up.over();
+        given_up.give_up(None);
+        assert!(waits.is_cancelled(), "hyper may never drop the body");
     }
 
     #[test]

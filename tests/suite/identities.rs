@@ -227,7 +227,7 @@ async fn beside_a_session_or_a_token_other_cookies_come_and_go_without_a_word_in
         "flush_at = 100\nmax_events = 100",
     );
     for who in [
-        "cookie: sid=s; ",
+        "cookie: sid=s0123456; ",
         "authorization: Bearer t",
         "cookie: app_auth=0123456789abcdef; ",
     ] {

@@ -738,6 +738,7 @@ async fn what_the_application_says_it_did_not_process_is_sent_again_whatever_it_
     let go_away = frame(7, 0, &[0; 8]);
     let refused = frame(3, 1, &[0, 0, 0, 7]);
     let wanted_otherwise = frame(3, 1, &[0, 0, 0, 13]);
+    let all_wanted_otherwise = frame(7, 0, &[0, 0, 0, 0, 0, 0, 0, 13]);
     let headers = [("authorization", "t"), ("content-type", "application/json")];
     let event = "{\"id\":\"a\",\"user\":\"u\",\"lesson\":\"l\",\"percent\":5}";
     let flush = ("flush_at = 4", "flush_at = 1");
@@ -745,6 +746,7 @@ async fn what_the_application_says_it_did_not_process_is_sent_again_whatever_it_
         (&go_away, Version::HTTP_2),
         (&refused, Version::HTTP_2),
         (&wanted_otherwise, Version::HTTP_11),
+        (&all_wanted_otherwise, Version::HTTP_11),
     ] {
         for (path, body, status) in [
             ("/x", "a body", StatusCode::OK),
@@ -767,25 +769,23 @@ async fn what_the_application_says_it_did_not_process_is_sent_again_whatever_it_
             assert_eq!(upstream.seen()[count].version, version, "{path}");
         }
     }
-    assert_eq!(upstream.batches(), [["a"], ["a"], ["a"]]);
+    assert_eq!(upstream.batches(), [["a"], ["a"], ["a"], ["a"]]);
 }
 
 /// By such a credential an application may take a connection to be its caller's.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_authenticates_its_connection_shares_none_over_http_2_either() {
-    let upstream = FakeUpstream::start().await;
-    let url = format!(
-        "url = \"http://{}\"\nhttp2 = \"prior-knowledge\"",
-        upstream.address
-    );
-    let (process, _directory) = start_clear(&url, upstream.address, &[]).await;
+    let root = Authority::new("root");
+    let pair = root.sign_for(&["localhost"], VALID);
+    let before = Before::start(&root, pair.server(&BOTH, None), "").await;
     for credential in ["Bearer a", "Negotiate b", "NTLM c", "Bearer d"] {
         let headers = [("authorization", credential)];
-        let asked = Http::default();
-        let asked = asked.try_call(process.address, Method::GET, "/x", &headers, "");
+        let asked = before
+            .client
+            .try_call(before.process.address, Method::GET, "/x", &headers, "");
         assert_eq!(asked.await.unwrap().status, StatusCode::OK);
     }
-    let seen = upstream.seen();
+    let seen = before.upstream.seen();
     let versions: Vec<_> = seen.iter().map(|seen| seen.version).collect();
     let (one, two) = (Version::HTTP_11, Version::HTTP_2);
     assert_eq!(versions, [two, one, one, two]);

@@ -103,7 +103,7 @@ fn the_parity_table_fits_80_columns_and_says_all_that_matters() {
         "/device (45)",
         "from call to outcome",
         "in for one out",
-        "1 of 1 checks differ.",
+        "1 of 1 checks differ, 0 failed.",
         "(time, ",
     ] {
         assert!(text.contains(said), "{said}: {text}");

@@ -1,7 +1,7 @@
 //! What a call has of each kind: headers, cookies and named parts that enter its keys, and the rest,
 //! which travels with each event by itself.
 
-use super::recognised::{self, tells_caller};
+use super::recognised;
 use crate::event::{COUNTED, Carried, Context, Keys, Raw, Said};
 use crate::identity::lists::Kind;
 use crate::identity::{Caller, Identity, Part, Selection};
@@ -44,7 +44,7 @@ impl Identity {
         kinds.sort_by(|(_, one, _), (_, other, _)| one.as_str().cmp(other.as_str()));
         let Cookies { mut pieces, line } = cookies(selection, caller);
         let named = self.named(caller, body);
-        recognised::sort_cookies(&self.settings, &kinds, &mut pieces, tells_caller(&named));
+        recognised::sort_cookies(&self.settings, &kinds, &mut pieces);
         Reading {
             counted: kinds,
             remainder,
@@ -77,11 +77,9 @@ impl<'a> Reading<'a> {
     }
 
     /// The cookies that count, as they came.
-    pub fn cookies(&self) -> impl Iterator<Item = &'a [u8]> {
-        self.cookies
-            .iter()
-            .filter(|(kind, _)| kind.counts())
-            .map(|(_, pair)| *pair)
+    pub fn cookies(&self) -> impl Iterator<Item = (Kind, &'a [u8])> {
+        let cookies = self.cookies.iter().copied();
+        cookies.filter(|(kind, _)| kind.counts())
     }
 
     /// Every part that says something of the caller, as `header:NAME`, `cookie:NAME` and so on, with
@@ -124,7 +122,7 @@ impl<'a> Reading<'a> {
                 .map(|(name, value)| (name.as_str(), Raw(value.as_bytes())))
                 .collect(),
             cookies: cookies
-                .filter_map(|pair| std::str::from_utf8(pair).ok())
+                .filter_map(|(_, pair)| std::str::from_utf8(pair).ok())
                 .collect(),
             named: self
                 .named

@@ -1,10 +1,11 @@
 //! Whether a part of a call by itself tells who calls: a token, or the cookie of a session. Beside
-//! one, a cookie that no list names (a theme, a consent, a counter of pages) says nothing of that:
-//! it is a scope, so that whatever such cookies come and go, its caller's order and reads stay
-//! (ruling 15).
+//! one, a cookie that no list names and that can't be a credential (a theme, a consent, a counter of
+//! pages) says nothing of that: it is a scope, so that whatever such cookies come and go, its
+//! caller's order and reads stay (ruling 15).
 //!
-//! A password and a key may be many callers', so they don't count; nor does a cookie whose name
-//! only sounds like a credential's, unless its value is long enough to be one.
+//! A password, a key and a name in a body or a query may be many callers', so they don't tell. A
+//! cookie tells by its name and a value that can be a secret. One that may be a credential, by its
+//! name or its value, stays a part of the principal in any case.
 
 use crate::identity::lists::{self, Kind};
 use crate::identity::{IdentitySettings, Part};
@@ -13,32 +14,26 @@ use http::{HeaderName, HeaderValue, header};
 /// Bytes of the shortest value that may be a secret: 128 bits in base64 have 22, in hexadecimal
 /// digits 32; some frameworks make 96 bits do.
 const SECRET: usize = 16;
+/// The same under the name of a framework's session.
+const SESSION: usize = 8;
 
-/// Makes scopes of the cookies that say nothing of who calls where something else tells it.
+/// Makes scopes of the cookies that can't say who calls where something else tells it.
 pub(super) fn sort_cookies(
     settings: &IdentitySettings,
     headers: &[(Kind, &HeaderName, &HeaderValue)],
     cookies: &mut [(Kind, &[u8])],
-    has_named: bool,
 ) {
-    let is_told = has_named
-        || headers.iter().any(|(kind, name, value)| {
-            *kind == Kind::Principal && is_token(settings, name, value.as_bytes())
-        })
-        || cookies.iter().any(|(kind, pair)| {
-            matches!(kind, Kind::Principal | Kind::Rolling) && tells(settings, pair)
-        });
+    let is_told = headers.iter().any(|(kind, name, value)| {
+        *kind == Kind::Principal && is_token(settings, name, value.as_bytes())
+    }) || cookies.iter().any(|(kind, pair)| {
+        matches!(kind, Kind::Principal | Kind::Rolling) && tells(settings, pair)
+    });
     if !is_told {
         return;
     }
+    // INVARIANT: what tells stays a part of the principal.
     for (kind, pair) in cookies {
-        let name = split(pair).0;
-        let is_text = std::str::from_utf8(pair).is_ok();
-        if *kind == Kind::Principal
-            && is_text
-            && !is_configured(settings, name)
-            && !lists::may_be_a_credential(name)
-        {
+        if *kind == Kind::Principal && !may_tell(settings, pair) {
             *kind = Kind::Scope;
         }
     }
@@ -47,25 +42,46 @@ pub(super) fn sort_cookies(
 /// Whether a header holds a token, or what the configuration says is one.
 fn is_token(settings: &IdentitySettings, name: &HeaderName, value: &[u8]) -> bool {
     let configured = &settings.selection.headers;
-    let is_basic = || {
+    let is_bearer = || {
         let scheme = value.split(u8::is_ascii_whitespace).next();
-        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic"))
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
     };
     let is_known = match name.as_str() {
         "x-auth-token" | "x-access-token" => true,
-        _ if *name == header::AUTHORIZATION => !is_basic(),
+        "x-api-key" | "api-key" | "apikey" => false,
+        _ if *name == header::AUTHORIZATION => is_bearer(),
         _ => configured.iter().any(|(known, _)| known == name),
     };
     is_known && names_someone(name, value)
 }
 
-/// Whether a cookie tells who calls, by its name and its value.
+/// Whether a cookie tells who calls.
 fn tells(settings: &IdentitySettings, pair: &[u8]) -> bool {
     let (name, value) = split(pair);
-    let is_known = is_configured(settings, name)
+    if is_configured(settings, name) {
+        return !is_placeholder(value);
+    }
+    let has_digit = value.iter().any(u8::is_ascii_digit);
+    has_digit
+        && if is_session_cookie(name) {
+            value.len() >= SESSION
+        } else {
+            lists::may_be_a_credential(name) && value.len() >= SECRET && !value.contains(&b'/')
+        }
+}
+
+/// Whether a cookie may tell who calls: all that [`tells`] does, and all that sounds or looks like it.
+fn may_tell(settings: &IdentitySettings, pair: &[u8]) -> bool {
+    let (name, value) = split(pair);
+    let is_drawn = value.len() >= SECRET && value.iter().any(u8::is_ascii_digit);
+    let lower = name.to_ascii_lowercase();
+    is_drawn
+        || std::str::from_utf8(pair).is_err()
+        || is_configured(settings, name)
         || is_session_cookie(name)
-        || lists::may_be_a_credential(name) && value.len() >= SECRET;
-    is_known && !is_placeholder(value)
+        || lists::may_be_a_credential(name)
+        || lists::may_name_the_caller(&lower)
+        || lower == "uid"
 }
 
 fn is_configured(settings: &IdentitySettings, name: &str) -> bool {

@@ -359,27 +359,51 @@ fn listed_parts_count_and_the_others_travel() {
 fn a_cookie_of_no_list_is_a_part_of_the_principal_only_where_nothing_else_tells_who_calls() {
     let plain = identity(|_| {});
     let named = identity(|selection| {
-        selection.set(&Part::parse("cookie:mine").unwrap(), Kind::Principal);
+        for part in ["cookie:mine", "header:x-api-key", "query:key"] {
+            selection.set(&Part::parse_any(part).unwrap(), Kind::Principal);
+        }
     });
     let key = ("x-api-key", "k");
+    let token = ("authorization", "Bearer t");
     for (identity, header, cookie, is_told) in [
         (&plain, key, "theme=", false),
         (&plain, ("authorization", "Basic YTpi"), "theme=", false),
+        (&plain, ("authorization", "ApiKey 7"), "theme=", false),
         (&plain, ("authorization", "Bearer null"), "theme=", false),
         (&plain, key, "logged_in=yes; theme=", false),
         (&plain, key, "sid=; theme=", false),
+        (&plain, key, "sid=de; theme=", false),
+        (&plain, key, "session=anonymous; theme=", false),
+        (&plain, key, "_first_session=true; theme=", false),
+        (
+            &plain,
+            key,
+            "auth_provider=accounts.google.com; theme=",
+            false,
+        ),
+        (
+            &plain,
+            key,
+            "login_redirect=/courses/12/lessons; theme=",
+            false,
+        ),
         (&plain, key, "mine=7; theme=", false),
+        // The query of these calls has `key`, which any caller may send, as the listed key.
+        (&named, key, "theme=", false),
         (&named, key, "mine=7; theme=", true),
-        (&plain, ("authorization", "Bearer t"), "theme=", true),
+        (&plain, token, "theme=", true),
         (&plain, ("x-auth-token", "t"), "theme=", true),
-        (&plain, key, "sid=7; theme=", true),
-        (&plain, key, "__Host-session=7; theme=", true),
-        (&plain, key, "_app_session=7; theme=", true),
+        (&plain, key, "sid=s0123456; theme=", true),
+        (&plain, key, "__Host-session=s0123456; theme=", true),
+        (&plain, key, "_app_session=s0123456; theme=", true),
         (&plain, key, "app_auth=0123456789abcdef; theme=", true),
         (&plain, key, "app_auth=0123456789abcde; theme=", false),
-        // What sounds like a credential stays one.
-        (&plain, key, "sid=7; my_token=", false),
-        (&named, key, "sid=7; mine=", false),
+        // What may be a credential stays one.
+        (&plain, token, "my_token=", false),
+        (&plain, token, "uid=", false),
+        (&plain, token, "x_account=", false),
+        (&plain, token, "_t=0123456789abcde", false),
+        (&named, token, "mine=", false),
     ] {
         let of = |value: &str| {
             let cookie = format!("{cookie}{value}");
@@ -393,5 +417,30 @@ fn a_cookie_of_no_list_is_a_part_of_the_principal_only_where_nothing_else_tells_
         );
         assert_ne!(one.view, other.view, "{header:?} {cookie}");
         assert_ne!(one.fingerprint, other.fingerprint, "{header:?} {cookie}");
+    }
+}
+
+#[test]
+fn what_tells_who_calls_stays_a_part_of_the_principal_whatever_its_name() {
+    let plain = identity(|_| {});
+    for name in [
+        "sid",
+        "connect.sid",
+        "PHPSESSID",
+        "koa:sess",
+        "__session",
+        ".ASPXAUTH",
+        "SESS0123456789abcdef",
+        "wordpress_logged_in_0a",
+        "_app_session",
+        "next-auth.session-token",
+        "jwt",
+    ] {
+        for prefix in ["", "__Host-", "__Secure-"] {
+            let of = |value: &str| keys(&plain, &[("cookie", &format!("{prefix}{name}={value}"))]);
+            let (one, other) = (of("a0123456789abcdef"), of("b0123456789abcdef"));
+            assert!(!one.nameless, "{prefix}{name}");
+            assert_ne!(one.principal, other.principal, "{prefix}{name}");
+        }
     }
 }

@@ -44,7 +44,7 @@ const CLIENT: &str = "client address";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Named<'a> {
     Header(&'a HeaderName),
-    Cookie(&'a str),
+    Cookie(&'a str, Kind),
     Configured(&'a str),
     Client,
 }
@@ -54,7 +54,7 @@ impl Named<'_> {
     fn label(self) -> String {
         match self {
             Self::Header(name) => format!("header:{name}"),
-            Self::Cookie(name) => format!("cookie:{name}"),
+            Self::Cookie(name, _) => format!("cookie:{name}"),
             Self::Configured(name) => name.to_owned(),
             Self::Client => CLIENT.to_owned(),
         }
@@ -64,7 +64,7 @@ impl Named<'_> {
         let selection = &identity.settings().selection;
         match self {
             Self::Header(name) => selection.header(name),
-            Self::Cookie(name) => selection.cookie(name),
+            Self::Cookie(_, kind) => kind,
             Self::Configured(_) => Kind::Principal,
             Self::Client => Kind::Condition,
         }
@@ -79,12 +79,12 @@ impl Named<'_> {
             }
             Self::Header(_) => {
                 "if the application doesn't judge a call by it, name it in identity.ignore; in \
-                 identity.conditions it still splits batches, but no longer reads and order"
+                 identity.conditions it still splits batches, but no longer stored answers"
             }
-            Self::Cookie(_) => {
+            Self::Cookie(..) => {
                 "if the application doesn't judge a call by it, name it in identity.ignore; if it \
                  is a session that answers renew, in identity.rolling; in identity.conditions it \
-                 still splits batches, but no longer reads and order"
+                 still splits batches, but no longer stored answers and order"
             }
             Self::Configured(_) => {
                 "identity.credentials names it: take it out if it says nothing of the caller"
@@ -258,9 +258,9 @@ impl Changes {
         let headers = reading
             .headers()
             .map(|(name, value)| (Named::Header(name), value.as_bytes()));
-        let cookies = reading.cookies().filter_map(|pair| {
+        let cookies = reading.cookies().filter_map(|(kind, pair)| {
             let (name, value) = std::str::from_utf8(pair).ok()?.split_once('=')?;
-            Some((Named::Cookie(name.trim()), value.as_bytes()))
+            Some((Named::Cookie(name.trim(), kind), value.as_bytes()))
         });
         let configured = reading
             .named()
@@ -297,7 +297,7 @@ impl Changes {
     fn name(&self, named: Named<'_>) -> u64 {
         match named {
             Named::Header(name) => self.hasher.hash_one((0, name.as_str())),
-            Named::Cookie(name) => self.hasher.hash_one((1, name)),
+            Named::Cookie(name, _) => self.hasher.hash_one((1, name)),
             Named::Configured(name) => self.hasher.hash_one((2, name)),
             Named::Client => 3,
         }

@@ -217,7 +217,10 @@ impl Phases {
             Phase::Busy { calls } => Phase::Busy { calls: calls + 1 },
             Phase::Tunnel => Phase::Tunnel,
         };
-        OpenCall(self.clone())
+        OpenCall {
+            phases: self.clone(),
+            is_share: false,
+        }
     }
 
     /// Whoever answers the call that has begun looks at it.
@@ -237,7 +240,6 @@ impl Phases {
     }
 
     fn end_call(&self) {
-        self.see_call();
         let state = &mut *self.0.state.lock();
         state.phase = match state.phase {
             // Busy => Idle
@@ -391,12 +393,18 @@ fn next_protocol(seen: usize, bytes: &[u8]) -> Protocol {
 
 /// A call that isn't answered to its end; dropping it ends it, whatever happened.
 #[derive(Debug)]
-pub(super) struct OpenCall(Phases);
+pub(super) struct OpenCall {
+    phases: Phases,
+    /// Its end says nothing of whether the call was seen.
+    is_share: bool,
+}
 
 impl OpenCall {
     /// The same call, which is open until all that share it are dropped.
     pub(super) fn share(&self) -> Self {
-        self.0.open_call(&mut self.0.0.state.lock())
+        let mut call = self.phases.open_call(&mut self.phases.0.state.lock());
+        call.is_share = true;
+        call
     }
 
     /// Its body goes on when its answer has ended: it is open until this is cancelled.
@@ -404,7 +412,7 @@ impl OpenCall {
         let share = self.share();
         drop(tokio::spawn(async move {
             over.cancelled().await;
-            let phases = share.0.clone();
+            let phases = share.phases.clone();
             drop(share);
             // Not the connection's own task, which HTTP/1.1 doesn't wake.
             phases.0.watcher.wake();
@@ -413,13 +421,16 @@ impl OpenCall {
 
     /// The connection no longer carries HTTP.
     pub(super) fn becomes_tunnel(&self) {
-        self.0.0.state.lock().phase = Phase::Tunnel;
+        self.phases.0.state.lock().phase = Phase::Tunnel;
     }
 }
 
 impl Drop for OpenCall {
     fn drop(&mut self) {
-        self.0.end_call();
+        if !self.is_share {
+            self.phases.see_call();
+        }
+        self.phases.end_call();
     }
 }
 

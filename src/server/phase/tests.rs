@@ -325,3 +325,22 @@ async fn a_call_whose_body_goes_on_is_open_until_that_ends_and_then_its_connecti
     let (idles, ()) = tokio::join!(idling, async { body.cancel() });
     assert_eq!(idles, Over::Idle);
 }
+
+#[tokio::test]
+async fn the_end_of_an_earlier_calls_body_says_nothing_of_whether_the_next_call_was_seen() {
+    let phases = phases();
+    phases.heard(b"POST / HTTP/1.1\r\n\r\n");
+    let (first, body) = (phases.begin_call(), CancellationToken::new());
+    first.stay_until(body.clone());
+    phases.see_call();
+    drop(first);
+    let next = phases.begin_call();
+    body.cancel();
+    tokio::task::yield_now().await;
+    poll_fn(|cx| {
+        assert!(phases.has_unseen_call(cx));
+        Poll::Ready(())
+    })
+    .await;
+    drop(next);
+}

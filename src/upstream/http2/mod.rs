@@ -153,9 +153,11 @@ impl Http2 {
 
     /// The origin that this request is sent to over HTTP/2; none: it goes over HTTP/1.1.
     pub(super) fn origin_of<B>(&self, request: &Request<B>) -> Option<Key> {
-        // What a connection becomes, or whose it becomes, needs one of its own.
+        // What a connection becomes, or whose it becomes, needs one of its own. In the clear an
+        // application may speak nothing else, and refuses what it wants over HTTP/1.1.
+        let is_https = request.uri().scheme() == Some(&Scheme::HTTPS);
         let is_apart = request.headers().contains_key(header::UPGRADE)
-            || repeat::authenticates_connection(request.headers())
+            || is_https && repeat::authenticates_connection(request.headers())
             || request.extensions().get::<repeat::OverHttp1>().is_some();
         let may_speak = |origin: &(Scheme, Authority)| {
             let over_tls = self.0.negotiates && origin.0 == Scheme::HTTPS;
