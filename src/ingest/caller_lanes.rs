@@ -17,7 +17,7 @@ use tokio::time::Instant;
 pub(crate) enum Settled {
     /// What was pending is settled.
     Yes,
-    /// Not in time.
+    /// Not in time, or it can't be.
     TimedOut,
 }
 
@@ -42,7 +42,12 @@ impl CallerLanes {
         let mut waits = Vec::new();
         for shard in self.shards_of(asker) {
             match shard.barrier(asker, groups) {
-                Ok(settled) => waits.extend(settled),
+                Ok(None) => {}
+                // Nothing is gained by waiting for a pause that lasts longer.
+                Ok(Some(_)) if shard.pauses_beyond(asker, groups, deadline) => {
+                    return Settled::TimedOut;
+                }
+                Ok(Some(settled)) => waits.push(settled),
                 Err(Ended) => return Settled::TimedOut,
             }
         }

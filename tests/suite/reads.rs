@@ -1,7 +1,7 @@
 //! P7 and P8 through real sockets.
 
-use crate::support::Sidecar;
 use crate::support::upstream::answer;
+use crate::support::{Sidecar, in_time};
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::json;
 use std::sync::Arc;
@@ -315,5 +315,30 @@ async fn an_event_leaves_others_answers_from_its_own_address_as_they_are() {
             .await
             .header("cache-status")
             .contains("fwd=stale")
+    );
+}
+
+/// A read behind a pause that outlasts its patience gains nothing by waiting.
+#[tokio::test]
+async fn a_read_behind_a_longer_pause_is_the_applications_at_once() {
+    let patient = ("barrier = \"3s\"", "barrier = \"1h\"");
+    let pause = (
+        "retry_limited = { base = \"10ms\", jitter = \"5ms\" }",
+        "retry_limited = { base = \"3h\", jitter = \"5ms\" }",
+    );
+    let sidecar = Sidecar::start(&[patient, pause]).await;
+    sidecar
+        .upstream
+        .answer_with(|seen| (seen.path == "/batch").then(|| answer(429, json!({}))));
+    sidecar.event("t", "u", "a").await;
+    sidecar.flush().await;
+    sidecar
+        .until_counter("tidegate_group_lanes{group=\"progress\",state=\"gate\"}", 1)
+        .await;
+    let asked = sidecar.get("t", "/progress?userId=u");
+    let read = in_time("a read behind a pause of hours", asked).await;
+    assert_eq!(
+        read.header("cache-status"),
+        "tidegate; fwd=bypass; detail=barrier-timeout"
     );
 }

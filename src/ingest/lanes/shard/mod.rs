@@ -257,6 +257,12 @@ impl Shard {
         })
     }
 
+    /// Whether one of a caller's lanes in these groups tries nothing before this time has passed.
+    pub fn pauses_beyond(&self, asker: &Asker, groups: &[GroupIndex], time: Instant) -> bool {
+        self.step(|state| state.lanes.pause_beyond(asker, groups, time))
+            .unwrap_or(true)
+    }
+
     /// A call of this principal was taken in these groups.
     pub fn vouch(&self, principal: Principal, groups: &[GroupIndex], grounds: Grounds) {
         self.set(|lanes| lanes.vouch_by(principal, groups, grounds));

@@ -10,6 +10,7 @@ use crate::ingest::accept::reputation::Grounds;
 use crate::ingest::asker::Asker;
 use bytes::Bytes;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// A pending event, as a look at it shows it.
 #[derive(Debug, Clone)]
@@ -60,6 +61,13 @@ impl<E: Entry> Lanes<E> {
     /// Whether a caller has anything pending in these groups. Nothing is sealed.
     pub fn has_any(&self, asker: &Asker, groups: &[GroupIndex]) -> bool {
         !self.lanes_for(asker, groups).is_empty()
+    }
+
+    /// Whether one of a caller's lanes in these groups pauses until after this time.
+    pub fn pause_beyond(&self, asker: &Asker, groups: &[GroupIndex], time: Instant) -> bool {
+        let ids = self.lanes_for(asker, groups);
+        let mut lanes = ids.iter().filter_map(|id| self.lane(*id));
+        lanes.any(|lane| lane.pauses_until().is_some_and(|until| until > time))
     }
 
     /// Seals a caller's windows in these groups; the marks say when what is in them now is settled.

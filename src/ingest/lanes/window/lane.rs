@@ -312,6 +312,14 @@ impl<E: Entry> Lane<E> {
         matches!(self.tried.phase, Phase::Waiting(_))
     }
 
+    /// When its pause between two attempts ends, if it waits for that.
+    pub(super) fn pauses_until(&self) -> Option<Instant> {
+        match self.tried.phase {
+            Phase::Waiting(until) => Some(until),
+            Phase::Idle | Phase::InFlight { .. } | Phase::Rejected(_) => None,
+        }
+    }
+
     /// Its pause is one of a rate limit, or of its group's gate or circuit.
     pub(super) fn waits_for_gate(&self) -> bool {
         self.is_waiting() && (self.was_deferred || self.tried.status == Some(LIMITED))
