@@ -28,6 +28,9 @@ use std::time::Duration;
 /// For so long calls are recorded where nothing else is asked for.
 const RECORDING: Duration = Duration::from_secs(60);
 
+/// After its end a sidecar waits so long for threads that block.
+const LEFT_OVER: Duration = Duration::from_secs(2);
+
 /// What every command is given.
 pub(super) struct Given {
     /// The configuration's file.
@@ -60,7 +63,11 @@ impl Given {
         // ORDER: before the runtime has descriptors and threads.
         let passed = Passed::claim();
         let file = (self.config, text);
-        Ok(runtime()?.block_on(serve(config, file, log, (watch, passed)))?)
+        let runtime = runtime()?;
+        let ended = runtime.block_on(serve(config, file, log, (watch, passed)));
+        // A look-up of a name, or a disk, may keep a thread that blocks for ever.
+        runtime.shutdown_timeout(LEFT_OVER);
+        Ok(ended?)
     }
 
     /// `journal`: it is looked into, too.

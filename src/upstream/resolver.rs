@@ -76,17 +76,18 @@ where
             return newest.look_up.clone();
         }
         *last += 1;
-        let ending = Ending {
-            table: Arc::clone(&self.running),
-            name: name.clone(),
-            number: *last,
-        };
-        let mut resolver = self.resolver.clone();
+        let (mut resolver, table, number) =
+            (self.resolver.clone(), Arc::clone(&self.running), *last);
         // A task of its own: whoever waits for it may go.
         let task = tokio::spawn(async move {
-            // ORDER: it is in the table, whose lock is held until then.
-            let _ending = ending;
-            let found = resolver.call(name).await;
+            // ORDER: made here, so that a runtime that has ended, and drops the task at once, drops
+            // none: the lock is held. For the same reason it ends when it is in the table.
+            let ending = Ending {
+                table,
+                name,
+                number,
+            };
+            let found = resolver.call(ending.name.clone()).await;
             found
                 .map(Iterator::collect)
                 .map_err(|error| error.to_string().into())
@@ -239,5 +240,22 @@ mod tests {
         }
         tokio::task::yield_now().await;
         assert_eq!(resolver.running.lock().running.len(), 1);
+    }
+
+    #[test]
+    fn a_runtime_that_has_ended_hangs_nobody() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let handle = runtime.handle().clone();
+        drop(runtime);
+        let (told, ended) = std::sync::mpsc::channel();
+        let asking = std::thread::spawn(move || {
+            let _entered = handle.enter();
+            drop(OneLookUp::by(GaiResolver::new()).call(name()));
+            told.send(()).unwrap();
+        });
+        ended.recv_timeout(Duration::from_mins(1)).unwrap();
+        asking.join().unwrap();
     }
 }
