@@ -23,7 +23,7 @@ const OLD: Duration = Duration::from_secs(5);
 const MOST: usize = 4;
 
 /// What a look-up gave; all that wait for it share it.
-type Found = Result<Arc<[SocketAddr]>, Arc<str>>;
+type Found = Result<Vec<SocketAddr>, Arc<str>>;
 type LookUp = Shared<BoxFuture<'static, Found>>;
 
 /// Looks names up by `R`; clones share their look-ups.
@@ -144,7 +144,7 @@ where
     fn call(&mut self, name: Name) -> Self::Future {
         let look_up = self.begin(name);
         let found = look_up.map(|found| match found {
-            Ok(addresses) => Ok(addresses.to_vec().into_iter()),
+            Ok(addresses) => Ok(addresses.into_iter()),
             Err(why) => Err(io::Error::other(&*why)),
         });
         found.boxed()
