@@ -288,7 +288,11 @@ impl Decider {
     }
 
     /// Whether an event call may be acknowledged, as far as its head tells.
-    fn check_event(&self, caller: &Caller<'_>, candidates: &[&EventRoute]) -> Result<(), Forward> {
+    pub(super) fn check_event(
+        &self,
+        caller: &Caller<'_>,
+        candidates: &[&EventRoute],
+    ) -> Result<(), Forward> {
         let identity = &self.callers.identity;
         identity
             .answerable(caller)

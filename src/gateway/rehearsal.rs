@@ -15,7 +15,8 @@ use crate::ingest::{Acceptor, CallerLanes, CallerStanding};
 use crate::metrics::Metrics;
 use crate::migration::parity::Told;
 use crate::migration::shadow::{Acknowledged, Decided, Rehearsed, Stage, Whose};
-use crate::route::{EventRoute, Found, Routes};
+use crate::rollout::Mode;
+use crate::route::{EventRoute, Found, Params, Routes};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use std::sync::Arc;
@@ -85,6 +86,43 @@ impl Rehearsal {
     }
 }
 
+impl Rehearsal {
+    /// A body without its coding, or as it is, if that can't be taken off.
+    async fn unpack_call(&self, call: &Copied) -> Bytes {
+        let most = self.decider.acceptor.max_body();
+        let unpacker = &self.decider.bodies.unpacker;
+        let unpacked = unpacker.unpack(&call.parts.headers, &call.body, (most, true));
+        unpacked.await.unwrap_or_else(|_| call.body.clone())
+    }
+
+    fn place_of(&self, chosen: &EventRoute) -> Option<usize> {
+        let is_chosen = |route: &EventRoute| Arc::ptr_eq(&route.switch, &chosen.switch);
+        self.routes.events().iter().position(is_chosen)
+    }
+
+    fn find_whose(
+        &self,
+        call: &Copied,
+        candidates: &[&EventRoute],
+        (params, plain): (&Params, &Bytes),
+    ) -> Whose {
+        let caller = self.decider.callers.identify(&call.parts, &call.peer);
+        let call = Call::new(&caller, params, &call.request_id);
+        let touches = self.decider.touch.of_event(&call, candidates, plain);
+        Whose {
+            principal: touches.keys.principal,
+            user: touches.asker.user,
+            is_nameless: touches.keys.nameless,
+            groups: touches.proves,
+        }
+    }
+}
+
+/// As the acceptor reads a call whose method needs no body.
+fn body_or_empty(plain: &Bytes) -> &[u8] {
+    if plain.is_empty() { b"{}" } else { plain }
+}
+
 impl Stage for Rehearsal {
     async fn decide(&self, call: &Copied) -> Option<Rehearsed> {
         let Copied {
@@ -104,32 +142,14 @@ impl Stage for Rehearsal {
             params: &params,
             request_id,
         };
-        let most = self.decider.acceptor.max_body();
-        let unpacked = self
-            .decider
-            .bodies
-            .unpacker
-            .unpack(&parts.headers, raw, (most, true));
-        let plain = unpacked.await.unwrap_or_else(|_| raw.clone());
-        // As the acceptor reads a call whose method needs no body.
-        let parsed = decode::parse(if plain.is_empty() { b"{}" } else { &plain }).ok();
+        let plain = self.unpack_call(call).await;
+        let parsed = decode::parse(body_or_empty(&plain)).ok();
         let object = parsed.as_ref().map(|(_, object)| object);
         let chosen = object
             .and_then(|object| decode::choose(&candidates, object))
             .or_else(|| candidates.first().copied())?;
-        let is_chosen = |route: &EventRoute| Arc::ptr_eq(&route.switch, &chosen.switch);
-        let route = self.routes.events().iter().position(is_chosen)?;
-        let whose = {
-            let caller = self.decider.callers.identify(parts, peer);
-            let call = Call::new(&caller, &params, request_id);
-            let touches = self.decider.touch.of_event(&call, &candidates, &plain);
-            Whose {
-                principal: touches.keys.principal,
-                user: touches.asker.user,
-                is_nameless: touches.keys.nameless,
-                groups: touches.proves,
-            }
-        };
+        let route = self.place_of(chosen)?;
+        let whose = self.find_whose(call, &candidates, (&params, &plain));
         let decided = match self.decider.decide_event(&head, raw).await {
             Decision::Forward(Forward::Mode, _) => Decided::NotDrawn,
             Decision::Forward(why, _) => Decided::Declined(why.as_str()),
@@ -158,6 +178,27 @@ impl Stage for Rehearsal {
             whose,
             decided,
         })
+    }
+
+    async fn find_route(&self, call: &Copied) -> Option<usize> {
+        let parts = &call.parts;
+        let Found::Event(candidates, params) = self.routes.find(&parts.method, parts.uri.path())
+        else {
+            return None;
+        };
+        let plain = self.unpack_call(call).await;
+        let (_, object) = decode::parse(body_or_empty(&plain)).ok()?;
+        let chosen = decode::choose(&candidates, &object)?;
+        // A call that is forwarded for its head hears the application's answer live too.
+        let caller = self.decider.callers.identify(parts, &call.peer);
+        self.decider.check_event(&caller, &[chosen]).ok()?;
+        let whose = self.find_whose(call, &candidates, (&params, &plain));
+        let mode = match &whose.user {
+            Some(user) => chosen.switch.mode_for(user, None),
+            None => chosen.switch.setting().mode,
+        };
+        // A rehearsal's switch is on where its original is in mode `shadow`.
+        (mode == Mode::Coalesce).then(|| self.place_of(chosen))?
     }
 
     async fn learn(&self, whose: &Whose, status: StatusCode) {

@@ -568,7 +568,8 @@ fn what_differs_between_callers_only_is_no_events_id_and_no_header_that_changes(
             call("POST", "https://app.test/marks", 200)
                 .header("Authorization", &format!("Bearer {bearer}"))
                 .header("X-Device", &uuid(user))
-                .json(&json!({ "device": uuid(user), "id": format!("n{count}"), "at": count }))
+                .json(&json!({ "device": uuid(user), "id": format!("n{count}"),
+                    "at": format!("2026-11-23T20:24:28.00{count}Z") }))
                 .answer(&json!({ "ok": true }))
         })
     };
@@ -680,9 +681,20 @@ fn an_equal_call_is_taken_for_a_repetition_only_where_each_tells_a_time_that_gro
     has(&toggles, &["missing_id = \"generate\""]);
     assert_eq!(mode(&toggles, "POST /done"), Some(true), "{}", toggles.toml);
 
-    let at = |number: u32| json!({ "lesson": "a", "done": true, "at_ms": 1_700_000_000_000_u64 + u64::from(number) });
+    let now = |number: u32| 1_795_464_000_000_u64 + u64::from(number) * 1_000;
+    let at = |number: u32| json!({ "lesson": "a", "done": true, "at_ms": now(number) + 1 });
     has(&of(&[at(1), at(2), at(3)]), &["missing_id = \"hash\""]);
     for (what, bodies) in [
+        (
+            "times of what the calls are about",
+            [1, 2, 3].map(|number: u64| {
+                json!({ "lesson": number, "publishedAt": 1_690_000_000_123_u64 + number })
+            }),
+        ),
+        (
+            "whole seconds",
+            [0, 1, 2].map(|number| json!({ "lesson": "a", "at_ms": now(number) })),
+        ),
         ("a time that comes again", [at(1), at(2), at(1)]),
         ("a time that goes back", [at(3), at(2), at(1)]),
         (
@@ -711,6 +723,20 @@ fn an_equal_call_is_taken_for_a_repetition_only_where_each_tells_a_time_that_gro
     let lessons = [1, 2, 3].map(|number| json!({ "id": uuid(number), "done": true }));
     let proposal = of(&lessons);
     assert_eq!(doubts(&proposal, "POST /done"), ["event.clientEventId"]);
+}
+
+#[test]
+fn only_the_time_of_a_call_itself_makes_two_calls_of_one_video_two() {
+    let ok = json!({ "ok": true });
+    let watched = |time: &dyn Fn(u32) -> u64| {
+        let body = |number| json!({ "id": format!("video-{number}"), "time": time(number) });
+        let calls = [0, 1, 2].map(|number| post("/done", &body(number), &ok));
+        learned(session(calls)).1
+    };
+    let position = watched(&|number| u64::from(number) * 40);
+    assert_eq!(doubts(&position, "POST /done"), ["event.clientEventId"]);
+    let time = watched(&|number| 1_795_464_000_137 + u64::from(number) * 1_000);
+    assert!(doubts(&time, "POST /done").is_empty(), "{}", time.toml);
 }
 
 /// Each of these clients would be told yes.
@@ -936,6 +962,30 @@ fn a_route_whose_calls_are_read_back_at_once_is_proposed_as_off() {
     let proposal = with_reads(&own);
     assert_eq!(doubts(&proposal, route), ["reads"], "{}", proposal.toml);
 
+    let elsewhere = |number: u32| {
+        let mut read = board(number);
+        read.0["request"]["url"] = json!("https://api.test/board");
+        read
+    };
+    let proposal = with_reads(&elsewhere);
+    assert_eq!(doubts(&proposal, route), ["reads"], "{}", proposal.toml);
+    let said = "a read of another host showed what a call had sent shortly before (4 of 4 calls)";
+    assert!(proposal.toml.contains(said), "{}", proposal.toml);
+    // A read that can be named is named.
+    let calls = (0..4).flat_map(|number| {
+        [
+            post("/notes/add", &note(number), &ok),
+            elsewhere(number),
+            get("/own", &json!({ "last": note(number)["text"] })),
+        ]
+    });
+    let proposal = learned(session(calls)).1;
+    assert!(
+        !proposal.toml.contains("another host showed"),
+        "{}",
+        proposal.toml
+    );
+
     let late = |number: u32| {
         let mut calls = session([post("/notes/add", &note(number), &ok), board(number)]);
         calls[0].0["startedDateTime"] = json!(format!("2026-11-23T20:{number:02}:00.000Z"));
@@ -944,6 +994,30 @@ fn a_route_whose_calls_are_read_back_at_once_is_proposed_as_off() {
     };
     let proposal = learned((0..4).flat_map(late).collect()).1;
     assert_eq!(mode(&proposal, route), Some(true), "{}", proposal.toml);
+}
+
+/// A session that is too long to be looked into as a whole tells so.
+#[test]
+fn calls_beyond_the_values_that_are_looked_at_leave_a_doubt() {
+    let rows = |number: u64| {
+        let rows: Vec<_> = (0..1_000)
+            .map(|row| 1_000_000 + number * 1_000 + row)
+            .collect();
+        get("/rows", &json!({ "rows": rows }))
+    };
+    let event = |number: u32| {
+        let body = json!({ "eventId": uuid(number), "lesson": format!("l{number}") });
+        post("/done", &body, &json!({ "ok": true }))
+    };
+    let of = |reads: u64| {
+        let calls = (0..reads).map(rows).chain((0..4).map(event));
+        learned(session(calls)).1
+    };
+    let proposal = of(299);
+    assert_eq!(mode(&proposal, "POST /done"), Some(true));
+    let proposal = of(301);
+    assert_eq!(doubts(&proposal, "POST /done"), ["exchanges"]);
+    assert!(proposal.toml.contains("later calls weren't looked into"));
 }
 
 #[test]
@@ -1313,9 +1387,11 @@ proptest! {
 /// As a tool writes them that saves its table as it is sorted on the screen.
 fn event_at(host: &str, number: u32) -> Entry {
     let minute = format!("2026-11-23T20:{number:02}:28.000Z");
-    call("POST", &format!("https://{host}/v1/events"), 202)
+    let mut entry = call("POST", &format!("https://{host}/v1/events"), 202)
         .json(&json!({ "id": uuid(number), "userId": "u-1", "at": minute }))
-        .answer(&json!({ "ok": true }))
+        .answer(&json!({ "ok": true }));
+    entry.0["startedDateTime"] = json!(minute);
+    entry
 }
 
 #[test]

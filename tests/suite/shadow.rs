@@ -456,7 +456,7 @@ async fn a_state_that_the_target_doesnt_tell_is_counted_as_a_failed_look_and_is_
         "/state/u" => Some(answer(200, json!({ "seen": 1 }))),
         _ => Some(answer(202, json!({ "accepted": ["e0"] }))),
     });
-    target.answer_with(|call| (call.path == "/state/u").then(|| answer(404, json!({}))));
+    target.answer_with(|call| (call.path == "/state/u").then(|| answer(503, json!({}))));
     sidecar.post("t", "u", "e0", "").await;
     let never = "state: /state/{user} was never compared; 1 looks failed.";
     let route = until_report(&sidecar, |route| {
@@ -465,6 +465,38 @@ async fn a_state_that_the_target_doesnt_tell_is_counted_as_a_failed_look_and_is_
     })
     .await;
     assert_eq!(route["verdict"]["decision"], "not_yet", "{route}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_that_the_target_says_it_doesnt_have_differs() {
+    let target = FakeUpstream::start().await;
+    let state = (
+        "[shadow]\n",
+        "[shadow]\nstate = [\"/state/{user}\"]\nstate_quiet = \"10ms\"\n",
+    );
+    let sidecar = sidecar(&target, &[state, ("flush_at = 4", "flush_at = 1")]).await;
+    sidecar.upstream.answer_with(|call| match &*call.path {
+        "/state/u" => Some(answer(200, json!({ "seen": 1 }))),
+        _ => Some(answer(202, json!({ "accepted": ["e0"] }))),
+    });
+    target.answer_with(|call| (call.path == "/state/u").then(|| answer(404, json!({}))));
+    sidecar.post("t", "u", "e0", "").await;
+    let looked = async {
+        loop {
+            let report = sidecar.admin(Method::GET, "/parity").await.json();
+            let state = &report["states"][0];
+            if state["checks"] == 1 || state["failed"] == 1 {
+                return report;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let report = in_time("a look at the state", looked).await;
+    let state = &report["states"][0];
+    assert_eq!(state["differing"], 1, "{state}");
+    assert_eq!(state["places"], json!({ "": 1 }), "{state}");
+    assert_eq!(state["examples"][0]["batched"], "status 404", "{state}");
+    assert_ne!(report["routes"][0]["verdict"]["decision"], "go", "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -578,6 +610,70 @@ async fn only_ids_of_calls(id: &str) {
     assert_eq!(route["declined"], json!({ "missing_id": 1 }), "{route}");
     assert_eq!(route["acknowledged_refusals"], 1, "{route}");
     assert_eq!(sidecar.upstream.batches(), [["taken"]]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_of_an_application_that_is_the_target_count_at_the_rule_that_the_body_meets() {
+    let rule = "path = \"/event\"\nmode = \"shadow\"\nmatch = { kind = [\"KIND\"] }\nbatch = \"progress\"\n\
+                event = { clientEventId = \"{body.id}\", userId = \"{body.user}\", \
+                lessonId = \"{body.lesson}\" }\n[[event]]\n";
+    let [a, b] = ["a", "b"].map(|kind| rule.replace("KIND", kind));
+    // The last rule of the path is off, and meets what is left.
+    let rules = format!("[[event]]\n{a}{b}path = \"/event\"\nmode = \"off\"");
+    let rules = (
+        "[[event]]\npath = \"/event\"\nmode = \"shadow\"",
+        rules.as_str(),
+    );
+    let sidecar = sidecar_at_itself(&[("flush_at = 4", "flush_at = 1"), rules]).await;
+    sidecar.upstream.answer_with(|call| {
+        let body: Value = serde_json::from_slice(&call.body).ok()?;
+        match (&*call.path, body["kind"].as_str()) {
+            ("/event", Some("a")) => Some(answer(202, json!({ "accepted": [body["id"]] }))),
+            ("/event", _) => Some(answer(422, json!({ "error": "no" }))),
+            _ => Some(answer(200, json!({ "duplicates": call.ids() }))),
+        }
+    });
+    for (id, kind) in [("1", "b"), ("2", "b"), ("3", "c"), ("4", "a")] {
+        sidecar
+            .post("t", "u", id, &format!(",\"kind\":\"{kind}\""))
+            .await;
+    }
+    until_report(&sidecar, |route| route["compared"] == 1).await;
+    let report = sidecar.admin(Method::GET, "/parity").await.json();
+    let refusals: Vec<_> = report["routes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|route| route["acknowledged_refusals"].as_u64())
+        .collect();
+    assert_eq!(refusals, [Some(0), Some(2)], "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_call_that_live_would_be_forwarded_for_its_head_is_no_acknowledged_refusal() {
+    let sidecar = sidecar_at_itself(&[("flush_at = 4", "flush_at = 1")]).await;
+    sidecar.upstream.answer_with(|call| {
+        let body: Value = serde_json::from_slice(&call.body).ok()?;
+        match &*call.path {
+            "/event" if body["id"] == "taken" => {
+                Some(answer(202, json!({ "accepted": [body["id"]] })))
+            }
+            "/event" => Some(answer(412, json!({ "error": "no" }))),
+            _ => Some(answer(200, json!({ "duplicates": call.ids() }))),
+        }
+    });
+    let conditional = [("authorization", "t"), ("if-match", "\"1\"")];
+    let plain = [("authorization", "t"), ("accept", "*/*")];
+    for (id, headers) in [
+        ("forwarded", conditional),
+        ("refused", plain),
+        ("taken", plain),
+    ] {
+        let body = json!({ "id": id, "user": "u", "lesson": "l" }).to_string();
+        sidecar.call(Method::POST, "/event", &headers, body).await;
+    }
+    let route = compared(&sidecar, 1).await;
+    assert_eq!(route["acknowledged_refusals"], 1, "{route}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

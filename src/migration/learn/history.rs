@@ -13,14 +13,16 @@ use crate::migration::words::{
 };
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 /// Shortest text, and fewest digits of a number, that count.
 const SHORTEST: usize = 8;
 const FEWEST_DIGITS: usize = 6;
-/// Values of one body that are looked at, and of all calls.
+/// Values of one body that are looked at.
 const MOST_OF_BODY: usize = 1_024;
+/// Values of all calls that are looked at: each counts once in a call, and in headers once of a
+/// caller.
 const MOST: usize = 300_000;
 /// A read so soon after a call may come before its event, ms: a window, its delivery, and a retry.
 const SOON: i64 = 30_000;
@@ -48,22 +50,32 @@ pub(super) struct History<'e> {
     callers: Vec<usize>,
     sent: HashMap<Key, Vec<Sent>>,
     told: HashMap<Key, Vec<usize>>,
+    /// Values that still have room.
+    room: usize,
+    /// There were more values than room.
+    is_cut: bool,
     /// Segments of all paths, by caller.
     named: HashMap<String, HashSet<&'e str>>,
 }
 
 impl<'e> History<'e> {
     pub(super) fn gather(exchanges: &'e [Exchange]) -> Self {
+        Self::gather_within(exchanges, MOST)
+    }
+
+    /// With room for so many values.
+    fn gather_within(exchanges: &'e [Exchange], room: usize) -> Self {
         let mut history = Self {
             exchanges,
             numbers: HashMap::new(),
             callers: Vec::new(),
             sent: HashMap::new(),
             told: HashMap::new(),
+            room,
+            is_cut: false,
             named: HashMap::new(),
         };
         let mut known: HashMap<String, usize> = HashMap::new();
-        let mut values = 0;
         for (number, exchange) in exchanges.iter().enumerate() {
             let segments = history.named.entry(caller_of(exchange)).or_default();
             segments.extend(exchange.path.split('/'));
@@ -71,26 +83,61 @@ impl<'e> History<'e> {
             let caller = *known.entry(name_caller(exchange)).or_insert(next);
             history.callers.push(caller);
             history.numbers.insert(std::ptr::from_ref(exchange), number);
-            let body = said_by(exchange);
-            let body = body.iter().map(|(_, value)| (&**value, true));
-            let head = head_of(exchange);
-            for (value, is_use) in body.chain(head.iter().copied()) {
-                values += 1;
-                if values < MOST {
-                    let all = history.sent.entry((caller, hash(value))).or_default();
-                    let call = number;
-                    all.push(Sent { call, is_use });
-                }
-            }
-            for value in told_by(exchange) {
-                values += 1;
-                if values < MOST {
-                    let all = history.told.entry((caller, hash(&value))).or_default();
-                    all.push(number);
-                }
-            }
+            history.note_sent(caller, number, exchange);
+            history.note_told(caller, number, exchange);
         }
         history
+    }
+
+    fn note_sent(&mut self, caller: usize, call: usize, exchange: &Exchange) {
+        // Whether a value stands in the body or the address, and whether it may be a use.
+        let mut values: BTreeMap<u64, (bool, bool)> = BTreeMap::new();
+        let said = said_by(exchange);
+        let said = said.iter().map(|(_, value)| (&**value, true, true));
+        let head = head_of(exchange);
+        let head = head.iter().map(|(value, is_use)| (*value, false, *is_use));
+        for (value, is_said, may_be_use) in said.chain(head) {
+            let (said, is_use) = values.entry(hash(value)).or_default();
+            *said |= is_said;
+            *is_use |= may_be_use;
+        }
+        for (value, (is_said, is_use)) in values {
+            let key = (caller, value);
+            // Calls repeat most of their headers, which says no more than the first time.
+            let is_counted = is_said || !self.sent.contains_key(&key);
+            if !is_counted || self.take_room() {
+                let all = self.sent.entry(key).or_default();
+                all.push(Sent { call, is_use });
+            }
+        }
+    }
+
+    fn note_told(&mut self, caller: usize, call: usize, exchange: &Exchange) {
+        let told = told_by(exchange);
+        let values: BTreeSet<u64> = told.iter().map(|value| hash(value)).collect();
+        for value in values {
+            if self.take_room() {
+                self.told.entry((caller, value)).or_default().push(call);
+            }
+        }
+    }
+
+    /// Room for one more value, if there is some.
+    fn take_room(&mut self) -> bool {
+        let has_room = self.room > 0;
+        self.room = self.room.saturating_sub(1);
+        self.is_cut |= !has_room;
+        has_room
+    }
+
+    /// What is to be said where not all calls were looked into.
+    pub(super) fn tell_cut(&self) -> Option<String> {
+        self.is_cut.then(|| {
+            format!(
+                "later calls weren't looked into, since all have more than {MOST} values: whether a \
+                 client sends what answers give, and reads back what calls send, isn't known"
+            )
+        })
     }
 
     /// Whether this caller named it in a path.
@@ -160,6 +207,11 @@ impl<'e> History<'e> {
                 *counts.entry(value).or_default() += 1;
             }
         }
+        let labels: HashMap<*const Exchange, &Route<'_>> = routes
+            .iter()
+            .flat_map(|route| route.calls.iter().map(move |call| (*call, route)))
+            .map(|(call, route)| (std::ptr::from_ref(call), route))
+            .collect();
         let mut found = 0;
         let mut reads: BTreeSet<String> = BTreeSet::new();
         for (call, said) in calls.iter().zip(&said) {
@@ -167,9 +219,8 @@ impl<'e> History<'e> {
                 let is_user = names_user(name) || private.names_user(value);
                 !is_user && counts.get(&**value) == Some(&1)
             });
-            let shown = of_this_call
-                .filter_map(|(name, value)| self.find_read(call, name, value))
-                .find_map(|read| label_of(read, routes));
+            let shows = of_this_call.flat_map(|(name, value)| self.find_reads(call, name, value));
+            let shown = name_read(call.exchange, shows, &labels);
             found += usize::from(shown.is_some());
             reads.extend(shown);
         }
@@ -185,15 +236,17 @@ impl<'e> History<'e> {
         })
     }
 
-    /// A read that shows a value soon after its call, which the caller neither sent nor was told
+    /// Reads that show a value soon after its call, which the caller neither sent nor was told
     /// before. One that asks for the value itself counts only where it names the event.
-    fn find_read(&self, call: &Call<'_>, name: &str, value: &str) -> Option<&'e Exchange> {
-        let (number, caller) = self.number_of(call)?;
+    fn find_reads(&self, call: &Call<'_>, name: &str, value: &str) -> Vec<&'e Exchange> {
+        let Some((number, caller)) = self.number_of(call) else {
+            return Vec::new();
+        };
         let key = (caller, hash(value));
         let sent = self.sent(key);
-        let told = self.told.get(&key)?;
+        let told = self.told.get(&key).map_or(&[][..], Vec::as_slice);
         if sent.iter().any(|one| one.call < number) || told.iter().any(|read| *read < number) {
-            return None;
+            return Vec::new();
         }
         let names_event = ID_NAMES.contains(&&*plain_name(name));
         let is_asked = |read: usize| sent.iter().any(|one| one.call == read);
@@ -201,10 +254,11 @@ impl<'e> History<'e> {
             .filter(|read| **read > number && (names_event || !is_asked(**read)))
             .filter_map(|read| self.exchanges.get(*read))
             .filter(|read| read.method == "GET" && read.succeeded())
-            .find(|read| match (call.exchange.started, read.started) {
+            .filter(|read| match (call.exchange.started, read.started) {
                 (Some(sent), Some(asked)) => asked - sent <= SOON,
                 _ => true,
             })
+            .collect()
     }
 }
 
@@ -219,9 +273,28 @@ fn name_caller(exchange: &Exchange) -> String {
     }
 }
 
-fn label_of(read: &Exchange, routes: &[Route<'_>]) -> Option<String> {
-    let is_of = |route: &&Route<'_>| route.calls.iter().any(|call| std::ptr::eq(*call, read));
-    routes.iter().find(is_of).map(Route::label)
+/// The route of the first of these reads that has one here, else what kind of read it is; `None`:
+/// there is no read.
+fn name_read<'e>(
+    call: &Exchange,
+    reads: impl Iterator<Item = &'e Exchange>,
+    labels: &HashMap<*const Exchange, &Route<'_>>,
+) -> Option<String> {
+    let mut unknown = None;
+    for read in reads {
+        if let Some(route) = labels.get(&std::ptr::from_ref(read)) {
+            return Some(route.label());
+        }
+        unknown = unknown.or(Some(read));
+    }
+    let name = |read: &Exchange| {
+        if read.host == call.host {
+            "a read that wasn't looked into"
+        } else {
+            "a read of another host"
+        }
+    };
+    unknown.map(|read| name(read).to_owned())
 }
 
 fn hash(value: &str) -> u64 {
@@ -321,3 +394,7 @@ fn given_by(exchange: &Exchange) -> HashSet<String> {
     };
     all.map(path_of).filter(|value| is_telling(value)).collect()
 }
+
+#[cfg(test)]
+#[path = "history_tests.rs"]
+mod tests;

@@ -10,7 +10,7 @@ use std::time::UNIX_EPOCH;
 
 /// So far a time may lie from its answer's and be the call's, ms: an answer takes time, and two clocks
 /// differ.
-const NEAR: i64 = 10_000;
+pub(super) const NEAR: u64 = 10_000;
 
 /// The template that makes what stands in one place of all answers; `None` if that can't be known.
 pub(super) fn template_of(
@@ -77,7 +77,7 @@ fn is_near(exchange: &Exchange, value: &Value) -> bool {
         None => value.as_i64(),
     };
     let times = time.zip(answered_at(exchange));
-    times.is_some_and(|(time, answered)| time.abs_diff(answered) <= NEAR.unsigned_abs())
+    times.is_some_and(|(time, answered)| time.abs_diff(answered) <= NEAR)
 }
 
 /// When an answer was made, Unix milliseconds: by the application's own clock, which the browser's may

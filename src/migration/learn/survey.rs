@@ -195,6 +195,9 @@ impl Survey {
             if let Some(text) = history.tell_read_back(&good, routes, private) {
                 draft.doubt("reads", &text);
             }
+            if let Some(text) = history.tell_cut() {
+                draft.doubt("exchanges", &text);
+            }
             match verdict {
                 Some(reason) => self.refuse(route, reason),
                 None if draft.mapping.fields.is_empty() && !draft.mapping.rest => {

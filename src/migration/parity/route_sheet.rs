@@ -88,6 +88,11 @@ impl RouteSheet {
         self.refusals.unlooked += u64::from(matches!(answered, Answered::No));
     }
 
+    /// Something came over it, if only calls that were refused and not looked at.
+    pub(super) const fn is_seen(&self) -> bool {
+        self.calls > 0 || self.refusals.answers > 0
+    }
+
     /// Takes an event.
     pub(super) fn take(&mut self, compared: &Compared, rules: &Rules) {
         self.settled += 1;

@@ -621,6 +621,29 @@ fn refusals_of_an_application_that_has_the_singles_are_counted_though_their_even
 }
 
 #[test]
+fn a_route_whose_calls_were_all_refused_is_in_the_report_and_is_no_go() {
+    let route = |name: &str| (format!("POST /{name}"), name.to_owned());
+    let mut sheet = Sheet::new(rules(), vec![route("a"), route("b")], sends());
+    for number in 0..4_000 {
+        sheet.note_answer(0, 200);
+        take(&mut sheet, &quiet(number));
+        sheet.note_answer(1, 422);
+    }
+    let report = sheet.report(String::new(), 1);
+    let decisions: Vec<_> = report
+        .routes
+        .iter()
+        .map(|route| (&*route.route, route.verdict.decision))
+        .collect();
+    assert_eq!(
+        decisions,
+        [("POST /a", Decision::Go), ("POST /b", Decision::NoGo)]
+    );
+    assert_eq!(report.routes[1].acknowledged_refusals, 4_000);
+    assert!(!report.is_go());
+}
+
+#[test]
 fn a_state_that_was_never_compared_or_often_couldnt_be_is_not_yet() {
     let mut sheet = sheet(rules(), sends());
     (0..4_000).for_each(|number| take(&mut sheet, &quiet(number)));

@@ -152,11 +152,12 @@ impl Sheet {
         }
     }
 
-    /// What was compared so far, `seconds` after it began. Routes without a call are left out.
+    /// What was compared so far, `seconds` after it began. Routes without a call or an answer are
+    /// left out.
     #[must_use]
     pub fn report(&self, since: String, seconds: u64) -> Report {
         let states: Vec<_> = self.states.iter().map(report_state).collect();
-        let seen = || self.routes.iter().filter(|(_, _, sheet)| sheet.calls > 0);
+        let seen = || self.routes.iter().filter(|(_, _, sheet)| sheet.is_seen());
         let mut groups: BTreeMap<&str, u64> = BTreeMap::new();
         for (_, group, sheet) in seen() {
             *groups.entry(group).or_default() += sheet.settled();

@@ -23,6 +23,22 @@ pub struct StateFinding {
     pub left_out: BTreeSet<String>,
 }
 
+impl StateFinding {
+    /// The control has this state, and the candidate says by a refusal that it has none.
+    #[must_use]
+    pub fn of_refused(control: &Value, status: u16) -> Self {
+        let difference = StateDifference {
+            place: String::new(),
+            control: describe(Some(control)),
+            candidate: format!("status {status}"),
+        };
+        Self {
+            differences: vec![difference],
+            left_out: BTreeSet::new(),
+        }
+    }
+}
+
 /// A place where the states differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateDifference {

@@ -72,6 +72,7 @@ fn find_reasons_against(facts: &Facts<'_>) -> Vec<String> {
     }
     for state in facts.states {
         for (place, checks) in state.places.iter().filter(|(_, checks)| **checks > 1) {
+            let place = if place.is_empty() { "its root" } else { place };
             why.push(format!(
                 "state: {} differs at {place} in {checks} of {} checks.",
                 state.path, state.checks

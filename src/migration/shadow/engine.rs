@@ -70,7 +70,7 @@ pub struct Engine {
     callers: HashMap<u64, Whose>,
     /// Copies that wait for their answers: where the target is the application, an event must not be
     /// written that its call didn't write.
-    waiting: HashMap<u64, (usize, Copied, Instant, Lease)>,
+    waiting: HashMap<u64, (Copied, Instant, Lease)>,
     waits: bool,
     /// A call that is open for longer says nothing.
     longest: Duration,
@@ -213,17 +213,15 @@ impl Engine {
         match message {
             Message::Call {
                 ticket,
-                route,
                 copied,
                 at,
                 room,
-            } if self.waits => drop(self.waiting.insert(ticket, (route, *copied, at, room))),
+            } if self.waits => drop(self.waiting.insert(ticket, (*copied, at, room))),
             Message::Call {
                 ticket,
                 copied,
                 at,
                 room,
-                ..
             } => self.decide(stage, (ticket, &copied), (at, room)).await,
             Message::Answer {
                 ticket,
@@ -299,10 +297,12 @@ impl Engine {
         answered: Option<Box<Answered>>,
         (took, mut room): (Duration, Option<Lease>),
     ) {
-        if let Some((route, copied, at, held)) = self.waiting.remove(&ticket)
+        if let Some((copied, at, held)) = self.waiting.remove(&ticket)
             && let Some(status) = answered.as_ref().map(|answered| answered.status)
         {
-            self.note(|sheet| sheet.note_answer(route, status.as_u16()));
+            if let Some(route) = stage.find_route(&copied).await {
+                self.note(|sheet| sheet.note_answer(route, status.as_u16()));
+            }
             if status.is_success() {
                 self.decide(stage, (ticket, &copied), (at, held)).await;
             }

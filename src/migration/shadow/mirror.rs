@@ -59,7 +59,6 @@ pub(super) enum Message {
     /// It came.
     Call {
         ticket: u64,
-        route: usize,
         copied: Box<Copied>,
         at: Instant,
         room: Lease,
@@ -118,7 +117,7 @@ impl Shared {
 
 impl Mirror for Shadow {
     fn copy_call(&self, candidates: &[&EventRoute], seen: Seen<'_>) -> Option<Box<dyn Expecting>> {
-        let (place, route) = self.0.find(candidates)?;
+        let (_, route) = self.0.find(candidates)?;
         let Some((call, answer, room)) = self.0.make_room(seen.size()) else {
             route.shed();
             return None;
@@ -127,7 +126,6 @@ impl Mirror for Shadow {
         let (ticket, at) = (self.0.next.fetch_add(1, Ordering::Relaxed), Instant::now());
         call.send(Message::Call {
             ticket,
-            route: place,
             copied: Box::new(seen.copy()),
             at,
             room,

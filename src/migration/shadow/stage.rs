@@ -60,6 +60,10 @@ pub trait Stage: Send + Sync {
     /// acknowledged; `None`: it meets no `[[event]]` route.
     fn decide(&self, call: &Copied) -> impl Future<Output = Option<Rehearsed>> + Send;
 
+    /// The place of the route that a call's body meets among all `[[event]]` routes; `None`: it meets
+    /// none, or its calls, or this user's, are not copied, or its head says that it is forwarded.
+    fn find_route(&self, call: &Copied) -> impl Future<Output = Option<usize>> + Send;
+
     /// Learns from the application's answer to a call what its caller is, as the gateway does.
     fn learn(&self, whose: &Whose, status: StatusCode) -> impl Future<Output = ()> + Send;
 

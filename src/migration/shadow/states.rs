@@ -11,7 +11,7 @@ use crate::migration::parity::{Batched, StateFinding, compare_states};
 use crate::peer::Peer;
 use crate::template::{Found, Lookup, Path, Source};
 use crate::upstream::Upstream;
-use http::{HeaderMap, Method, Request, header};
+use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
@@ -224,6 +224,20 @@ pub(super) struct Check {
     peer: Peer,
 }
 
+/// What a side says when it is asked for a state.
+enum Seen {
+    State(Value),
+    /// It is there, and doesn't have it, or doesn't understand who asks for what.
+    Refused(StatusCode),
+    /// It didn't answer, or with nothing that can be compared.
+    Nothing,
+}
+
+/// A refusal that is about the state: not one of the caller or of the moment.
+fn is_told_of_state(status: StatusCode) -> bool {
+    status.is_client_error() && !matches!(status.as_u16(), 401 | 403 | 408 | 425 | 429)
+}
+
 /// What a path is made of.
 struct PathScope<'a>(&'a UserId);
 
@@ -256,17 +270,31 @@ impl Check {
         found
     }
 
-    /// What can't be had says nothing, and is counted: it is no proof either.
+    /// What can't be had says nothing, and is counted: it is no proof either. A target that refuses
+    /// what the application tells twice lacks it.
     async fn compare_at(&self, path: &str) -> Option<StateFinding> {
         let (application, target) = &*self.both;
         let first = self.ask(application, path).await;
         let candidate = self.ask(target, path).await;
         let second = self.ask(application, path).await;
         let ignore: &[Path] = &self.settings.ignore;
-        Some(compare_states([&first?, &second?], &candidate?, ignore))
+        let (Seen::State(first), Seen::State(second)) = (first, second) else {
+            return None;
+        };
+        match candidate {
+            Seen::State(candidate) => Some(compare_states([&first, &second], &candidate, ignore)),
+            Seen::Refused(status) => Some(StateFinding::of_refused(&first, status.as_u16())),
+            Seen::Nothing => None,
+        }
     }
 
-    async fn ask(&self, upstream: &Upstream, path: &str) -> Option<Value> {
+    async fn ask(&self, upstream: &Upstream, path: &str) -> Seen {
+        let asking = self.read_state(upstream, path);
+        let seen = tokio::time::timeout(WITHIN, asking).await;
+        seen.ok().flatten().unwrap_or(Seen::Nothing)
+    }
+
+    async fn read_state(&self, upstream: &Upstream, path: &str) -> Option<Seen> {
         let mut request = Request::builder().method(Method::GET).uri(path);
         let headers = request.headers_mut()?;
         headers.clone_from(&self.headers);
@@ -274,17 +302,16 @@ impl Check {
             headers.remove(name);
         }
         let request = request.body(Body::empty()).ok()?;
-        let asking = async {
-            let answer = upstream.send_for(request, &self.peer).await.ok()?;
-            if !answer.status().is_success() {
-                return None;
-            }
-            let body = Limited::new(answer.into_body(), MOST)
-                .collect()
-                .await
-                .ok()?;
-            serde_json::from_slice(&body.to_bytes()).ok()
-        };
-        tokio::time::timeout(WITHIN, asking).await.ok().flatten()
+        let answer = upstream.send_for(request, &self.peer).await.ok()?;
+        let status = answer.status();
+        if !status.is_success() {
+            return is_told_of_state(status).then_some(Seen::Refused(status));
+        }
+        let body = Limited::new(answer.into_body(), MOST)
+            .collect()
+            .await
+            .ok()?;
+        let state = serde_json::from_slice(&body.to_bytes()).ok()?;
+        Some(Seen::State(state))
     }
 }

@@ -3,6 +3,7 @@
 use super::search::{Search, rank};
 use super::{Field, Mapping};
 use crate::migration::learn::by_caller::{count_by_caller, differs_by_call, find_repeats};
+use crate::migration::learn::made::NEAR;
 use crate::migration::learn::repeats::Place;
 use crate::migration::learn::routes::Call;
 use crate::migration::words::{
@@ -89,7 +90,7 @@ impl Search<'_, '_> {
     fn has_time(&self) -> bool {
         let is_time = |place: &Place| TIME_NAMES.contains(&&*plain_name(place.name()));
         let mut said = self.said();
-        said.any(|place| is_time(place) && self.count(place) == self.calls.len())
+        said.any(|place| is_time(place) && self.times_of_calls(place).is_some())
     }
 
     fn tell_no_id(&self, mapping: &mut Mapping) {
@@ -104,21 +105,33 @@ impl Search<'_, '_> {
         }
     }
 
-    /// It is a time to the millisecond, in each call, and later in each call of one caller than in
-    /// the one before. Only that makes of two equal calls one and its repetition: that the calls of a
-    /// session differ otherwise is chance, and other numbers begin anew.
+    /// It is the call's own time to the millisecond, and later in each call of one caller than in the
+    /// one before. Only that makes of two equal calls one and its repetition: that the calls of a
+    /// session differ otherwise is chance, other numbers begin anew, and other times are of what the
+    /// calls are about. Whole seconds tell two calls of one second apart by chance only.
     fn grows(&self, place: &Place) -> bool {
+        let Some(times) = self.times_of_calls(place) else {
+            return false;
+        };
         let mut by_caller: HashMap<&str, Vec<i64>> = HashMap::new();
-        for call in self.calls {
-            let Some(time) = place.find(call).as_ref().and_then(milliseconds_of) else {
-                return false;
-            };
-            by_caller.entry(&call.caller).or_default().push(time);
+        for (call, time) in self.calls.iter().zip(&times) {
+            by_caller.entry(&call.caller).or_default().push(*time);
         }
-        by_caller.values().any(|times| times.len() >= ENOUGH_TIMES)
+        times.iter().any(|time| time % 1_000 != 0)
+            && by_caller.values().any(|times| times.len() >= ENOUGH_TIMES)
             && by_caller
                 .values()
                 .all(|times| times.is_sorted_by(|one, next| one < next))
+    }
+
+    /// What each call says there, if that is the time at which it was made, in milliseconds.
+    fn times_of_calls(&self, place: &Place) -> Option<Vec<i64>> {
+        let time_of = |call: &Call<'_>| {
+            let time = milliseconds_of(&place.find(call)?)?;
+            let is_near = time.abs_diff(call.exchange.started?) <= NEAR;
+            is_near.then_some(time)
+        };
+        self.calls.iter().map(time_of).collect()
     }
 }
 
