@@ -264,25 +264,30 @@ async fn a_call_that_outlives_its_client_does_not_keep_the_clients_place() {
     }
 }
 
-/// What a connection becomes keeps its place when its task has ended.
-#[tokio::test]
-async fn a_client_that_waits_for_a_place_does_not_hold_up_the_drain_of_a_passed_listener() {
-    let settings = patient(1);
+/// A listener with so many places; where it listens, and what ends it.
+fn serve_until_drained(places: usize, service: impl Answering) -> (SocketAddr, Drain) {
+    let (settings, drain) = (patient(places), Drain::new());
     let listener = bind(&settings).unwrap();
     let address = listener.address().unwrap().tcp().unwrap();
-    let (places, mut kept) = mpsc::unbounded_channel();
-    let service = service_fn(move |request: Request<Incoming>| {
-        let arrived = request.extensions().get::<Arrived>().unwrap();
-        drop(places.send(arrived.place.keep()));
-        async { Ok(Response::new(Body::from("ok"))) }
-    });
-    let drain = Drain::new();
     drop(tokio::spawn(serve(
         listener,
         settings,
         service,
         drain.clone(),
     )));
+    (address, drain)
+}
+
+/// What a connection becomes keeps its place when its task has ended.
+#[tokio::test]
+async fn a_client_that_waits_for_a_place_does_not_hold_up_the_drain_of_a_passed_listener() {
+    let (places, mut kept) = mpsc::unbounded_channel();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let arrived = request.extensions().get::<Arrived>().unwrap();
+        drop(places.send(arrived.place.keep()));
+        async { Ok(Response::new(Body::from("ok"))) }
+    });
+    let (address, drain) = serve_until_drained(1, service);
     in_time(async {
         let mut first = TcpStream::connect(address).await.unwrap();
         ask(&mut first, "/").await;
@@ -322,9 +327,6 @@ async fn is_sent_away(client: &mut TcpStream) -> bool {
 
 #[tokio::test]
 async fn over_http_2_a_connection_that_came_after_the_announcement_is_told_where_it_ends() {
-    let settings = patient(8);
-    let listener = bind(&settings).unwrap();
-    let address = listener.address().unwrap().tcp().unwrap();
     let (held, mut calls) = mpsc::unbounded_channel();
     let service = service_fn(move |_| {
         let (release, released) = oneshot::channel::<()>();
@@ -334,13 +336,7 @@ async fn over_http_2_a_connection_that_came_after_the_announcement_is_told_where
             Ok(Response::new(Body::from("ok")))
         }
     });
-    let drain = Drain::new();
-    drop(tokio::spawn(serve(
-        listener,
-        settings,
-        service,
-        drain.clone(),
-    )));
+    let (address, drain) = serve_until_drained(8, service);
     in_time(async {
         // While it is there, new connections are taken.
         let mut early = TcpStream::connect(address).await.unwrap();

@@ -48,6 +48,31 @@ struct Running {
     look_up: LookUp,
 }
 
+/// What looks names up.
+pub(super) trait LooksUp:
+    Service<
+        Name,
+        Response: Iterator<Item = SocketAddr> + Send,
+        Error: std::fmt::Display,
+        Future: Send,
+    > + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<R> LooksUp for R where
+    R: Service<
+            Name,
+            Response: Iterator<Item = SocketAddr> + Send,
+            Error: std::fmt::Display,
+            Future: Send,
+        > + Clone
+        + Send
+        + 'static
+{
+}
+
 impl<R> OneLookUp<R> {
     pub(super) fn by(resolver: R) -> Self {
         Self {
@@ -57,15 +82,7 @@ impl<R> OneLookUp<R> {
     }
 }
 
-impl<R> OneLookUp<R>
-where
-    R: Service<Name, Response: Iterator<Item = SocketAddr>, Error: std::fmt::Display>
-        + Clone
-        + Send
-        + 'static,
-    R::Future: Send,
-    R::Response: Send,
-{
+impl<R: LooksUp> OneLookUp<R> {
     fn begin(&self, name: Name) -> LookUp {
         let mut table = self.running.lock();
         let Table { running, last } = &mut *table;
@@ -124,15 +141,7 @@ impl Drop for Ending {
     }
 }
 
-impl<R> Service<Name> for OneLookUp<R>
-where
-    R: Service<Name, Response: Iterator<Item = SocketAddr>, Error: std::fmt::Display>
-        + Clone
-        + Send
-        + 'static,
-    R::Future: Send,
-    R::Response: Send,
-{
+impl<R: LooksUp> Service<Name> for OneLookUp<R> {
     type Response = std::vec::IntoIter<SocketAddr>;
     type Error = io::Error;
     type Future = BoxFuture<'static, Result<Self::Response, io::Error>>;
