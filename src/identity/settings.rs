@@ -209,13 +209,15 @@ impl Selection {
         }
     }
 
-    /// Whether this part says who calls.
+    /// Whether this part says who calls, a cookie as far as its name tells.
     #[must_use]
     pub fn names_caller(&self, part: &Part) -> bool {
         match part {
             Part::Header(name) if *name == header::COOKIE => self.counts(part),
             Part::Header(name) => self.header(name) == Kind::Principal,
-            Part::Cookie(name) => self.cookie(name) == Kind::Principal,
+            Part::Cookie(name) => {
+                self.cookie(name) == Kind::Principal && lists::may_be_a_credential(name)
+            }
             named => self.named.contains(named),
         }
     }

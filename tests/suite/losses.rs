@@ -482,12 +482,15 @@ fn credentials_that_miss_what_is_required_are_told() {
     );
     let by_event = "user = \"{event.userId}\"\n";
     let ignoring = |parts: &str| said(&[&format!("[identity]\nignore = [{parts}]\n"), by_event]);
-    let found = ignoring("\"header:authorization\", \"cookie:session\", \"header:x-tenant\"");
+    let found = ignoring(
+        "\"header:authorization\", \"cookie:session\", \"header:x-tenant\", \"cookie:theme\"",
+    );
     for part in ["header:authorization", "cookie:session"] {
         let wanted = format!("identity.ignore takes out {part}, which says who calls");
         has(&found, "WARNING", &wanted);
     }
-    lacks(&found, "header:x-tenant");
+    lacks(&found, "takes out header:x-tenant");
+    lacks(&found, "takes out cookie:theme");
     let found = said(&["[identity]\ncredentials = [\"cookie:sid\"]\n", by_event]);
     assert!(
         found.contains("note: identity.credentials lacks header:authorization: calls"),
