@@ -115,9 +115,12 @@ fn unlisted(config: &Config) -> Vec<Note> {
             ))
         })
         .collect();
-    out.extend(ignored_callers(identity).filter_map(|(part, note)| {
-        let is_told = named.contains(&part);
-        (!is_told).then_some(note)
+    let ignored = ignored_callers(identity).filter(|part| !named.contains(part));
+    out.extend(ignored.map(|part| {
+        loud(format!(
+            "identity.ignore takes out {part}, which says who calls: calls that differ in it share \
+             batches and stored answers, and a batch goes with the newest one's"
+        ))
     }));
     let claims = identity.user.uses(Source::Jwt) && identity.require.is_empty();
     let authorization = Part::Header(header::AUTHORIZATION);
@@ -141,22 +144,14 @@ fn unlisted(config: &Config) -> Vec<Note> {
     out
 }
 
-/// Who calls is taken out of what tells callers apart.
-fn ignored_callers(identity: &IdentitySettings) -> impl Iterator<Item = (Part, Note)> {
+/// Parts that say who calls and are taken out of what tells callers apart.
+fn ignored_callers(identity: &IdentitySettings) -> impl Iterator<Item = Part> {
     let (selection, known) = (&identity.selection, Selection::built_in());
     let headers = selection.headers.iter();
     let headers = headers.map(|(name, _)| Part::Header(name.clone()));
     let cookies = selection.cookies.iter();
     let parts = headers.chain(cookies.map(|(name, _)| Part::Cookie(name.clone())));
-    parts
-        .filter(move |part| !selection.counts(part) && known.names_caller(part))
-        .map(|part| {
-            let note = loud(format!(
-                "identity.ignore takes out {part}, which says who calls: calls that differ in it \
-                 share batches and stored answers, and a batch goes with the newest one's"
-            ));
-            (part, note)
-        })
+    parts.filter(move |part| !selection.counts(part) && known.names_caller(part))
 }
 
 /// How a call of a browser is told from one of another site.

@@ -84,9 +84,7 @@ impl Rehearsal {
             standing,
         }
     }
-}
 
-impl Rehearsal {
     /// A body without its coding, or as it is, if that can't be taken off.
     async fn unpack_call(&self, call: &Copied) -> Bytes {
         let most = self.decider.acceptor.max_body();

@@ -40,16 +40,20 @@ impl CallerLanes {
     ) -> Settled {
         let deadline = Instant::now() + within;
         let mut waits = Vec::new();
+        let mut is_in_vain = false;
         for shard in self.shards_of(asker) {
             match shard.barrier(asker, groups) {
                 Ok(None) => {}
-                // Nothing is gained by waiting for a pause that lasts longer.
-                Ok(Some(_)) if shard.pauses_beyond(asker, groups, deadline) => {
-                    return Settled::TimedOut;
+                Ok(Some(settled)) => {
+                    is_in_vain |= shard.pauses_beyond(asker, groups, deadline);
+                    waits.push(settled);
                 }
-                Ok(Some(settled)) => waits.push(settled),
                 Err(Ended) => return Settled::TimedOut,
             }
+        }
+        // ORDER: when all is sealed. Nothing is gained by waiting for a pause that lasts longer.
+        if is_in_vain {
+            return Settled::TimedOut;
         }
         for settled in waits {
             match tokio::time::timeout_at(deadline, settled).await {

@@ -4,7 +4,7 @@
 use super::connector::Connector;
 use super::error::{Failure, UpstreamError};
 
-use super::head;
+use super::headers;
 use super::link::{self, Link};
 use super::upload::{self, Progress, Unended, Watch};
 use super::{Upstream, repeat};
@@ -168,7 +168,6 @@ impl Upstream {
 }
 
 /// An answer in HTTP/1.0 says that its connection stays open (RFC 9112 §9.3).
-fn is_kept_alive(headers: &HeaderMap) -> bool {
-    let mut options = head::items(headers, &header::CONNECTION);
-    options.any(|option| option.eq_ignore_ascii_case("keep-alive"))
+fn is_kept_alive(answer: &HeaderMap) -> bool {
+    headers::connection_options(answer).any(|option| option.eq_ignore_ascii_case("keep-alive"))
 }

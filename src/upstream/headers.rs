@@ -218,7 +218,8 @@ fn carries_http(token: &str) -> bool {
         .any(|known| name.eq_ignore_ascii_case(known))
 }
 
-fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+/// What `Connection` names (RFC 9110 §7.6.1).
+pub(super) fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     head::items(headers, &header::CONNECTION)
 }
 

@@ -4,10 +4,11 @@
 //! seconds. A connection that is given up leaves its look-up behind; the next one waits for the same,
 //! unless that is [`OLD`]: then it is asked anew, since a name server may be back that was gone.
 
-use futures_util::future::{BoxFuture, FutureExt as _, Shared};
-use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use futures_util::future::{BoxFuture, FutureExt as _, Shared, TryFutureExt as _};
+use hyper_util::client::legacy::connect::dns::Name;
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,10 +27,10 @@ const MOST: usize = 4;
 type Found = Result<Vec<SocketAddr>, Arc<str>>;
 type LookUp = Shared<BoxFuture<'static, Found>>;
 
-/// Looks names up by `R`; clones share their look-ups.
-#[derive(Debug, Clone)]
-pub(super) struct OneLookUp<R = GaiResolver> {
-    resolver: R,
+/// Looks names up; clones share their look-ups.
+#[derive(Clone)]
+pub(super) struct OneLookUp {
+    look_up: Arc<dyn Fn(Name) -> BoxFuture<'static, Found> + Send + Sync>,
     /// Those that aren't over. Locked for moments.
     running: Arc<Mutex<Table>>,
 }
@@ -48,41 +49,28 @@ struct Running {
     look_up: LookUp,
 }
 
-/// What looks names up.
-pub(super) trait LooksUp:
-    Service<
-        Name,
-        Response: Iterator<Item = SocketAddr> + Send,
-        Error: std::fmt::Display,
-        Future: Send,
-    > + Clone
-    + Send
-    + 'static
-{
-}
-
-impl<R> LooksUp for R where
-    R: Service<
-            Name,
-            Response: Iterator<Item = SocketAddr> + Send,
-            Error: std::fmt::Display,
-            Future: Send,
-        > + Clone
-        + Send
-        + 'static
-{
-}
-
-impl<R> OneLookUp<R> {
-    pub(super) fn by(resolver: R) -> Self {
+impl OneLookUp {
+    pub(super) fn by<R>(resolver: R) -> Self
+    where
+        R: Service<Name, Response: Iterator<Item = SocketAddr>, Error: fmt::Display, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        let look_up = move |name| {
+            let found = resolver.clone().call(name);
+            found
+                .map_ok(Iterator::collect)
+                .map_err(|error| error.to_string().into())
+                .boxed()
+        };
         Self {
-            resolver,
+            look_up: Arc::new(look_up),
             running: Arc::default(),
         }
     }
-}
 
-impl<R: LooksUp> OneLookUp<R> {
     fn begin(&self, name: Name) -> LookUp {
         let mut table = self.running.lock();
         let Table { running, last } = &mut *table;
@@ -93,8 +81,8 @@ impl<R: LooksUp> OneLookUp<R> {
             return newest.look_up.clone();
         }
         *last += 1;
-        let (mut resolver, table, number) =
-            (self.resolver.clone(), Arc::clone(&self.running), *last);
+        let (begin, table) = (Arc::clone(&self.look_up), Arc::clone(&self.running));
+        let number = *last;
         // A task of its own: whoever waits for it may go.
         let task = tokio::spawn(async move {
             // ORDER: made here, so that a runtime that has ended, and drops the task at once, drops
@@ -104,10 +92,7 @@ impl<R: LooksUp> OneLookUp<R> {
                 name,
                 number,
             };
-            let found = resolver.call(ending.name.clone()).await;
-            found
-                .map(Iterator::collect)
-                .map_err(|error| error.to_string().into())
+            begin(ending.name.clone()).await
         });
         let ended = |_| Err("its look-up ended early".into());
         let look_up = task.map(move |found| found.unwrap_or_else(ended)).boxed();
@@ -118,6 +103,15 @@ impl<R: LooksUp> OneLookUp<R> {
             look_up: look_up.clone(),
         });
         look_up
+    }
+}
+
+impl fmt::Debug for OneLookUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("OneLookUp");
+        shown
+            .field("running", &self.running)
+            .finish_non_exhaustive()
     }
 }
 
@@ -141,7 +135,7 @@ impl Drop for Ending {
     }
 }
 
-impl<R: LooksUp> Service<Name> for OneLookUp<R> {
+impl Service<Name> for OneLookUp {
     type Response = std::vec::IntoIter<SocketAddr>;
     type Error = io::Error;
     type Future = BoxFuture<'static, Result<Self::Response, io::Error>>;
@@ -164,6 +158,7 @@ impl<R: LooksUp> Service<Name> for OneLookUp<R> {
 mod tests {
     use super::*;
     use futures_util::future::{Ready, ready};
+    use hyper_util::client::legacy::connect::dns::GaiResolver;
     use std::future::poll_fn;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::sync::watch;

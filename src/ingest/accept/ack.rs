@@ -68,14 +68,18 @@ pub(super) fn acknowledge(
 
 /// The text that a body holds, where its type says that it is no JSON.
 fn plain_text(headers: &[(HeaderName, HeaderValue)], json: &str) -> Option<String> {
+    if !json.starts_with('"') {
+        return None;
+    }
     let is_json = |kind: &HeaderValue| {
         let kind = kind.to_str().unwrap_or_default();
         kind.to_ascii_lowercase().contains("json")
     };
     let mut kinds = headers.iter().filter(|(name, _)| *name == CONTENT_TYPE);
     let (_, kind) = kinds.next()?;
-    if is_json(kind) || !json.starts_with('"') {
-        return None;
+    if is_json(kind) {
+        None
+    } else {
+        serde_json::from_str(json).ok()
     }
-    serde_json::from_str(json).ok()
 }
