@@ -34,7 +34,8 @@ struct Refusals {
     /// Among those that were looked at.
     acknowledged: u64,
     /// Where refused calls are not looked at: how many there were, and all answers that say yes or no.
-    /// Which of them would be acknowledged isn't known, so all count.
+    /// Of those that aren't forwarded for their head it isn't known which would be acknowledged: all
+    /// count.
     unlooked: u64,
     answers: u64,
 }
